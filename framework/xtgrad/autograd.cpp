@@ -1,0 +1,289 @@
+#include "xtgrad/autograd.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "xtgrad/check.hpp"
+#include "xtgrad/kernels/table.hpp"
+#include "xtgrad/record.hpp"
+
+namespace xtgrad {
+namespace {
+
+constinit thread_local bool recording = true;
+
+}  // namespace
+
+bool grad_enabled() noexcept { return recording; }
+GradMode::GradMode(bool enabled) noexcept : before_(std::exchange(recording, enabled)) {}
+GradMode::~GradMode() { recording = before_; }
+
+/// One pass from a result down to leaves. All state of the pass is its own: nodes are only read, and
+/// released.
+template <class T>
+class Walk {
+ public:
+  /// Gradients for `wanted`, or for all leaves that require grad if there are none.
+  Walk(const Tensor<T>& root, std::span<const Tensor<T>> wanted, bool retain) : retain_(retain) {
+    if (wanted.empty()) return;
+    all_ = false;
+    for (const Tensor<T>& x : wanted) smallest_ = std::min(smallest_, x.number());
+    for (const Tensor<T>& x : wanted) on_the_way_.at(&x.node()) = true;
+    mark(root.node());
+  }
+
+  bool needs(const Tensor<T>& t) const {
+    return t.requires_grad() && (all_ || on_the_way_.find(t.node_) != nullptr);
+  }
+
+  void add(const Tensor<T>& t, Tensor<T>&& gradient) {
+    Tensor<T>& sum = pending_.at(t.node_);
+    if (!sum.defined()) {
+      sum = std::move(gradient);
+      queue_.push_back(t);
+      std::push_heap(queue_.begin(), queue_.end(), before);
+    } else {
+      accumulate(sum, std::move(gradient));
+    }
+  }
+
+  /// Runs until the queue is empty, and shows `finished` the gradient of each leaf on the way, and where
+  /// gradients of `wanted` are sought of each op's result as well. It is final: every op that contributes to
+  /// it has a larger number and was here before.
+  template <class Finished>
+  void run(Finished&& finished) {
+    while (!queue_.empty()) {
+      std::pop_heap(queue_.begin(), queue_.end(), before);
+      const Tensor<T> t = std::move(queue_.back());
+      queue_.pop_back();
+      Tensor<T> gradient = pending_.take(t.node_);
+      Node<T>& node = *t.node_;
+      if (node.is_leaf() || !all_) finished(t, gradient);
+      const auto leads_on = [this](const Edge<T>& edge) { return needs(edge.input); };
+      if (std::none_of(node.edges().begin(), node.edges().end(), leads_on)) continue;
+      check(!node.released(),
+            "backward: {} was already differentiated and its saved values are freed; say retain_graph the "
+            "first time",
+            node.op());
+      Backward<T> step(node, std::move(gradient), *this);
+      node.backward(step);
+      if (!retain_) node.release();
+    }
+  }
+
+  /// sum += gradient. Values are written in place only where nobody else can see them.
+  static void accumulate(Tensor<T>& sum, Tensor<T>&& gradient) {
+    if (grad_enabled()) {
+      sum = sum + gradient;
+    } else if (exclusive(sum)) {
+      add_in_place(sum, gradient);
+    } else if (exclusive(gradient)) {
+      add_in_place(gradient, sum);
+      sum = std::move(gradient);
+    } else {
+      sum = sum + gradient;
+    }
+  }
+
+  /// Whether this handle is the only way to the values.
+  static bool exclusive(const Tensor<T>& t) { return t.node_->unique() && t.value().storage().unique(); }
+
+ private:
+  // A hash table from nodes to V: open addressing, linear probing.
+  template <class V>
+  class Table {
+   public:
+    V& at(const Node<T>* node) {
+      if (2 * (count_ + 1) > slots_.size()) grow();
+      Slot& slot = slots_[index(node)];
+      if (slot.node == nullptr) {
+        slot.node = node;
+        ++count_;
+      }
+      return slot.value;
+    }
+    const V* find(const Node<T>* node) const {
+      if (slots_.empty()) return nullptr;
+      const Slot& slot = slots_[index(node)];
+      return slot.node == nullptr ? nullptr : &slot.value;
+    }
+    V take(const Node<T>* node) {
+      std::size_t hole = index(node);
+      V value = std::move(slots_[hole].value);
+      slots_[hole] = {};
+      --count_;
+      // Close the gap, so that whatever had to probe past this slot is still found.
+      for (std::size_t i = next(hole); slots_[i].node != nullptr; i = next(i)) {
+        const std::size_t home = hash(slots_[i].node);
+        if (((i - home) & (slots_.size() - 1)) >= ((i - hole) & (slots_.size() - 1))) {
+          slots_[hole] = std::move(slots_[i]);
+          slots_[i] = {};
+          hole = i;
+        }
+      }
+      return value;
+    }
+
+   private:
+    struct Slot {
+      const Node<T>* node = nullptr;
+      V value = {};
+    };
+    std::size_t hash(const Node<T>* node) const {
+      return (reinterpret_cast<std::uintptr_t>(node) * 0x9e3779b97f4a7c15u >> 32) & (slots_.size() - 1);
+    }
+    std::size_t next(std::size_t i) const { return (i + 1) & (slots_.size() - 1); }
+    std::size_t index(const Node<T>* node) const {
+      std::size_t i = hash(node);
+      while (slots_[i].node != nullptr && slots_[i].node != node) i = next(i);
+      return i;
+    }
+    void grow() {
+      PoolVector<Slot> old(std::max<std::size_t>(32, 2 * slots_.size()));
+      std::swap(old, slots_);
+      for (Slot& slot : old)
+        if (slot.node != nullptr) slots_[index(slot.node)] = std::move(slot);
+    }
+
+    PoolVector<Slot> slots_;
+    std::size_t count_ = 0;
+  };
+
+  static bool before(const Tensor<T>& a, const Tensor<T>& b) { return a.node_->number < b.node_->number; }
+
+  // Marks what lies between the root and the wanted tensors. Below the smallest wanted number there is
+  // nothing.
+  void mark(Node<T>& root) {
+    Table<bool> seen;
+    PoolVector<Node<T>*> reached{&root};
+    seen.at(&root) = true;
+    for (std::size_t i = 0; i < reached.size(); ++i)
+      for (const Edge<T>& edge : reached[i]->edges())
+        if (edge.input.requires_grad() && edge.input.number() >= smallest_ && !seen.at(edge.input.node_)) {
+          seen.at(edge.input.node_) = true;
+          reached.push_back(edge.input.node_);
+        }
+    std::sort(reached.begin(), reached.end(), [](auto* a, auto* b) { return a->number < b->number; });
+    for (Node<T>* node : reached)
+      for (const Edge<T>& edge : node->edges())
+        if (edge.input.requires_grad() && on_the_way_.find(edge.input.node_) != nullptr) {
+          on_the_way_.at(node) = true;
+          break;
+        }
+  }
+
+  static void add_in_place(Tensor<T>& sum, const Tensor<T>& gradient) {
+    kernels::table<T>().add_to(static_cast<long>(sum.size()), gradient.data(), sum.node_->value.data());
+  }
+
+  bool all_ = true;
+  bool retain_;
+  std::int64_t smallest_ = std::numeric_limits<std::int64_t>::max();
+  Table<bool> on_the_way_;
+  Table<Tensor<T>> pending_;
+  PoolVector<Tensor<T>> queue_;
+};
+
+template <class T>
+bool Backward<T>::needs(std::size_t i) const {
+  return walk_.needs(node_.edges()[i].input);
+}
+
+template <class T>
+void Backward<T>::check_version(const char* what, const Array<T>& value, std::uint32_t saved) const {
+  if (value.storage().version() != saved)
+    fail("{}: its {} of shape {} was changed after the forward pass, and backward needs it as it was",
+         node_.op(), what, value.shape());
+}
+
+template <class T>
+const Tensor<T>& Backward<T>::input(std::size_t i) const {
+  const Edge<T>& edge = node_.edges()[i];
+  if (edge.input.defined()) check_version("input", edge.input.value(), edge.version);
+  return edge.input;
+}
+
+template <class T>
+Tensor<T> Backward<T>::output() const {
+  check_version("result", node_.value, node_.version);
+  node_.keep();
+  return {&node_, typename Tensor<T>::Adopt{}};
+}
+
+template <class T>
+void Backward<T>::add(std::size_t i, Tensor<T> d) {
+  const Tensor<T>& input = node_.edges()[i].input;
+  if (!needs(i)) return;
+  if (d.shape() != input.shape())
+    fail("{}: backward gave a gradient of shape {} for an input of shape {}", node_.op(), d.shape(),
+         input.shape());
+  walk_.add(input, std::move(d));
+}
+
+namespace {
+
+template <class T>
+Tensor<T> seed_for(const char* what, const Tensor<T>& y, const Tensor<T>& seed) {
+  check(y.requires_grad(), "{}: the tensor of shape {} does not depend on anything that requires grad", what,
+        y.shape());
+  if (!seed.defined()) {
+    check(y.size() == 1, "{}: the tensor has shape {}; only one element can do without a seed of that shape",
+          what, y.shape());
+    return Tensor<T>::ones(y.shape());
+  }
+  check(seed.shape() == y.shape(), "{}: the seed has shape {}, the tensor {}", what, seed.shape(), y.shape());
+  return seed;
+}
+
+}  // namespace
+
+template <class T>
+void Tensor<T>::backward(const Tensor& seed, BackwardOptions options) const {
+  Tensor start = seed_for("backward", *this, seed);
+  const GradMode mode(options.create_graph);
+  Walk<T> walk(*this, {}, options.retain_graph || options.create_graph);
+  walk.add(*this, std::move(start));
+  PoolVector<std::pair<Tensor, Tensor>> leaves;
+  walk.run([&](const Tensor& leaf, Tensor& gradient) { leaves.emplace_back(leaf, std::move(gradient)); });
+  for (auto& [leaf, gradient] : leaves) {
+    Tensor& grad = leaf.node_->grad;
+    if (grad.defined())
+      Walk<T>::accumulate(grad, std::move(gradient));
+    else if (options.create_graph || Walk<T>::exclusive(gradient))
+      grad = std::move(gradient);
+    else
+      grad = Tensor(Array<T>(gradient.value()));  // it is also the caller's seed, or another leaf's gradient
+  }
+}
+
+template <class T>
+std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs,
+                            const GradOptions<T>& options) {
+  for (const Tensor<T>& x : xs)
+    check(x.requires_grad(), "grad: an x of shape {} does not require grad", x.shape());
+  std::vector<Tensor<T>> gradients(xs.size());
+  if (xs.empty()) return gradients;
+  Tensor<T> start = seed_for("grad", y, options.seed);
+  const GradMode mode(options.create_graph);
+  Walk<T> walk(y, xs, options.retain_graph || options.create_graph);
+  if (walk.needs(y)) walk.add(y, std::move(start));
+  walk.run([&](const Tensor<T>& t, const Tensor<T>& gradient) {
+    for (std::size_t i = 0; i < xs.size(); ++i)
+      if (&xs[i].value() == &t.value()) gradients[i] = gradient;
+  });
+  for (std::size_t i = 0; i < xs.size(); ++i)
+    if (!gradients[i].defined()) gradients[i] = Tensor<T>::zeros(xs[i].shape());
+  return gradients;
+}
+
+template class Backward<float>;
+template class Backward<double>;
+template void Tensor<float>::backward(const Tensor<float>&, BackwardOptions) const;
+template void Tensor<double>::backward(const Tensor<double>&, BackwardOptions) const;
+template std::vector<Tensor<float>> grad(const Tensor<float>&, std::span<const Tensor<float>>,
+                                         const GradOptions<float>&);
+template std::vector<Tensor<double>> grad(const Tensor<double>&, std::span<const Tensor<double>>,
+                                          const GradOptions<double>&);
+
+}  // namespace xtgrad

@@ -1,0 +1,61 @@
+// Derivatives of tensors with respect to tensors.
+//
+// The walk visits ops from the largest number to the smallest with an explicit queue, so no graph is too
+// deep. Gradients of leaves are committed when the walk has ended: an exception on the way leaves them as
+// they were.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "xtgrad/tensor.hpp"
+
+namespace xtgrad {
+
+/// Whether ops on this thread build a graph.
+bool grad_enabled() noexcept;
+
+/// Sets whether ops on this thread build a graph, for the life of the guard.
+class GradMode {
+ public:
+  explicit GradMode(bool enabled) noexcept;
+  ~GradMode();
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// No op on this thread builds a graph while the guard lives.
+class NoGrad : GradMode {
+ public:
+  NoGrad() noexcept : GradMode(false) {}
+};
+
+/// Options of grad().
+template <class T>
+struct GradOptions {
+  Tensor<T> seed = {};  ///< what dy is contracted with, of y's shape; may be left out if y has one element
+  bool retain_graph = false;  ///< keep what the ops saved, so that a walk can run through them again
+  bool create_graph = false;  ///< build a graph of the gradients; implies retain_graph
+};
+
+/// The gradients of y with respect to each of xs, which may be leaves or results of ops; no .grad() changes.
+/// A gradient that is zero because y does not depend on an x at all is a tensor of zeros.
+template <class T>
+std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs,
+                            const GradOptions<T>& options = {});
+
+template <class T>
+std::vector<Tensor<T>> grad(const Tensor<T>& y, std::initializer_list<Tensor<T>> xs,
+                            const std::type_identity_t<GradOptions<T>>& options = {}) {
+  return grad(y, std::span<const Tensor<T>>(xs.begin(), xs.size()), options);
+}
+template <class T>
+std::vector<Tensor<T>> grad(const Tensor<T>& y, const std::vector<Tensor<T>>& xs,
+                            const std::type_identity_t<GradOptions<T>>& options = {}) {
+  return grad(y, std::span<const Tensor<T>>(xs), options);
+}
+
+}  // namespace xtgrad

@@ -1,0 +1,17 @@
+// The one place that calls BLAS.
+//
+// OpenBLAS always runs on one thread; a large product is split here into fixed blocks of rows, which this
+// library's threads take, so that the result does not depend on their number.
+#pragma once
+
+namespace xtgrad::blas {
+
+/// Whether a matrix is used as it is stored, or transposed.
+enum class Op { plain, transposed };
+
+/// C (M, N) = op(A) (M, K) * op(B) (K, N) + beta * C, all row-major and contiguous. With beta = 0, C is only
+/// written.
+template <class T>
+void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C);
+
+}  // namespace xtgrad::blas

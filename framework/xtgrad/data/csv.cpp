@@ -1,0 +1,233 @@
+#include <csv.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+#include <xtgrad/data/csv.hpp>
+#include <xtgrad/data/file.hpp>
+
+namespace xtgrad {
+namespace {
+
+enum class Kind { number, not_finite, out_of_range, hexadecimal, empty, text };
+
+struct Parsed {
+  Kind kind;
+  double value = 0;
+};
+
+Parsed parse_number(std::string_view text) {
+  constexpr std::string_view blanks = " \t";
+  text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));
+  text = text.substr(0, text.find_last_not_of(blanks) + 1);
+  if (text.empty()) return {Kind::empty};
+  if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
+
+  Parsed parsed{Kind::number};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed.value);
+  if (end != text.data() + text.size()) {
+    const std::string_view digits = text.substr(text[0] == '-' ? 1 : 0);
+    return {digits.starts_with("0x") || digits.starts_with("0X") ? Kind::hexadecimal : Kind::text};
+  }
+  if (error == std::errc::result_out_of_range) return {Kind::out_of_range};
+  if (!std::isfinite(parsed.value)) return {Kind::not_finite};
+  return parsed;
+}
+
+/// A field as an error shows it: one line, of bounded length.
+std::string shown(std::string_view text) {
+  constexpr std::size_t most = 40;
+  std::string line(text.substr(0, most));
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }, ' ');
+  return fmt::format("\"{}\"{}", line, text.size() > most ? "..." : "");
+}
+
+constexpr const char* decimal_comma_remedy =
+    "; if the file has decimal commas or ';' as separator, write it with decimal points and ','";
+
+std::string complaint(std::string_view text, Kind kind) {
+  switch (kind) {
+    case Kind::number:
+      break;
+    case Kind::not_finite:
+      return shown(text) + " is not finite; remove the row or fill in a value";
+    case Kind::out_of_range:
+      return shown(text) + " is outside the range of a double";
+    case Kind::hexadecimal:
+      return shown(text) + " is hexadecimal; write it in decimal";
+    case Kind::empty:
+      return "the field is empty; fill in a value, or remove the trailing comma if that is one";
+    case Kind::text:
+      break;
+  }
+  const bool decimal_comma = text.find_first_of(",;") != text.npos;
+  return shown(text) + " is not a number" + (decimal_comma ? decimal_comma_remedy : "");
+}
+
+/// Cuts the first line, with its end (LF, CRLF or CR), off the text.
+std::string_view take_line(std::string_view& text) {
+  std::size_t end = text.find_first_of("\r\n");
+  end = end == text.npos ? text.size() : end + (text.substr(end).starts_with("\r\n") ? 2 : 1);
+  const std::string_view line = text.substr(0, end);
+  text.remove_prefix(end);
+  return line;
+}
+
+bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\n") == line.npos; }
+
+/// Feeds libcsv line by line, because it does not report where a row begins.
+class Reader {
+ public:
+  explicit Reader(const std::string& name) : name_(name) {
+    csv_init(&parser_, CSV_STRICT | CSV_STRICT_FINI);
+    csv_set_blk_size(&parser_, 1 << 16);  // its buffer grows by this: a field of megabytes stays cheap
+  }
+  ~Reader() { csv_free(&parser_); }
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+
+  Csv read(std::string_view text) {
+    for (std::size_t line_number = 1; !text.empty(); ++line_number) {
+      const std::string_view line = take_line(text);
+      if (!in_row_) {
+        if (is_blank(line)) continue;
+        in_row_ = true;
+        row_line_ = line_number;
+      }
+      const std::size_t parsed = csv_parse(&parser_, line.data(), line.size(), on_field, on_row, this);
+      check(parsed == line.size(),
+            "a quote inside a field; quote the whole field, and double the quotes inside it");
+    }
+    check(csv_fini(&parser_, on_field, on_row, this) == 0, "a field opens with a quote that is never closed");
+
+    if (csv_.columns == 0) fail("the file has no rows");
+    if (csv_.rows == 0)
+      fail(fmt::format("there is a header ({} columns) but no row of data below it", csv_.columns));
+    return std::move(csv_);
+  }
+
+ private:
+  // Exceptions must not cross the frames of a C library: they are parked and rethrown by check().
+  template <class Action>
+  void guarded(Action action) {
+    if (failure_) return;
+    try {
+      action();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+
+  static void on_field(void* text, std::size_t size, void* self) {
+    Reader& reader = *static_cast<Reader*>(self);
+    reader.guarded([&] { reader.row_.emplace_back(static_cast<const char*>(text), size); });
+  }
+
+  static void on_row(int, void* self) {
+    Reader& reader = *static_cast<Reader*>(self);
+    reader.guarded([&] { reader.finish_row(); });
+  }
+
+  void check(bool parsed, std::string_view syntax_error) {
+    if (failure_) std::rethrow_exception(failure_);
+    if (parsed) return;
+    if (csv_error(&parser_) != CSV_EPARSE) throw std::bad_alloc();
+    fail_in_row(syntax_error);
+  }
+
+  void finish_row() {
+    if (csv_.columns == 0) {
+      csv_.columns = row_.size();
+      first_line_ = row_line_;
+      if (is_header()) {
+        take_header();
+      } else {
+        take_values();
+      }
+    } else {
+      check_field_count();
+      take_values();
+    }
+    row_.clear();
+    in_row_ = false;
+  }
+
+  // nan, inf and the like are bad numbers rather than names: as a header they would hide a row of data.
+  bool is_header() const {
+    return std::any_of(row_.begin(), row_.end(), [](const std::string& field) {
+      const Kind kind = parse_number(field).kind;
+      return kind == Kind::text || kind == Kind::empty;
+    });
+  }
+
+  void take_header() {
+    for (std::size_t c = 0; c < row_.size(); ++c)
+      if (is_blank(row_[c])) fail_in_field(c, Kind::empty);
+    csv_.header = std::move(row_);
+  }
+
+  void take_values() {
+    for (std::size_t c = 0; c < row_.size(); ++c) {
+      const Parsed parsed = parse_number(row_[c]);
+      if (parsed.kind != Kind::number) fail_in_field(c, parsed.kind);
+      csv_.values.push_back(parsed.value);
+    }
+    ++csv_.rows;
+  }
+
+  void check_field_count() const {
+    if (row_.size() == csv_.columns) return;
+    const bool decimal_comma = row_.size() == 2 * csv_.columns ||
+                               std::any_of(row_.begin(), row_.end(), [](const std::string& field) {
+                                 return field.find(';') != field.npos;
+                               });
+    fail_in_row(fmt::format("{} field{} found, but {} expected, as in the first row (line {}){}", row_.size(),
+                            row_.size() == 1 ? "" : "s", csv_.columns, first_line_,
+                            decimal_comma ? decimal_comma_remedy : ""));
+  }
+
+  [[noreturn]] void fail(std::string_view sentence) const {
+    throw std::runtime_error(fmt::format("{}: {}", name_, sentence));
+  }
+  [[noreturn]] void fail_in_row(std::string_view sentence) const {
+    fail(fmt::format("line {}: {}", row_line_, sentence));
+  }
+  [[noreturn]] void fail_in_field(std::size_t c, Kind kind) const {
+    const std::string column = csv_.header.empty() ? "" : fmt::format(" ({})", shown(csv_.header[c]));
+    fail_in_row(fmt::format("column {}{}: {}", c + 1, column, complaint(row_[c], kind)));
+  }
+
+  const std::string& name_;
+  csv_parser parser_{};
+  std::exception_ptr failure_;
+  Csv csv_;
+  std::vector<std::string> row_;  // the fields of the row being read
+  bool in_row_ = false;
+  std::size_t row_line_ = 0;
+  std::size_t first_line_ = 0;
+};
+
+}  // namespace
+
+Csv parse_csv(std::string_view text, const std::string& name) {
+  constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
+  if (text.empty()) throw std::runtime_error(fmt::format("{}: the file is empty", name));
+  if (const std::size_t nul = text.find('\0'); nul != text.npos) {
+    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
+    throw std::runtime_error(fmt::format(
+        "{}: line {}: a NUL byte; the file is not text, or is UTF-16: write it as UTF-8", name, line));
+  }
+  return Reader(name).read(text);
+}
+
+Csv read_csv(const std::filesystem::path& path) { return parse_csv(read_file(path), path.string()); }
+
+}  // namespace xtgrad

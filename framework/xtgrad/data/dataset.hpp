@@ -1,0 +1,101 @@
+// Labelled rows, and batches of them in a seeded order.
+#pragma once
+
+#include <filesystem>
+#include <iterator>
+#include <vector>
+
+#include "xtgrad/random.hpp"
+#include "xtgrad/tensor.hpp"
+
+namespace xtgrad {
+
+/// Rows x (N, ...) and a class label for each.
+template <class T = float>
+struct Dataset {
+  Tensor<T> x;
+  Labels y;  ///< (N)
+
+  std::size_t size() const { return x.shape()[0]; }
+  /// The rows at these positions, in this order. Throws if a position is past the end.
+  Dataset rows(const std::size_t* positions, std::size_t count) const;
+};
+
+/// Reads a CSV file (gzipped or not, see csv.hpp) whose last column is a class label 0, 1, 2, ...
+/// Throws std::runtime_error naming the file, and the line of a label that is not one.
+template <class T = float>
+Dataset<T> load_csv(const std::filesystem::path& path);
+
+/// Two parts of a data set.
+template <class T>
+struct Split {
+  Dataset<T> train, test;
+};
+
+/// Divides the rows at random, `test_fraction` of them (rounded) into `test`. Throws unless both parts get a
+/// row.
+template <class T>
+Split<T> split(const Dataset<T>& data, double test_fraction, std::uint64_t seed);
+
+/// Options of DataLoader.
+struct LoaderOptions {
+  std::size_t batch_size = 32;
+  bool shuffle = false;       ///< a new order in each epoch
+  bool drop_last = false;     ///< leave out a last batch that is not full
+  std::size_t min_batch = 1;  ///< leave out a last batch with fewer rows; 2 is what BatchNorm needs
+  std::uint64_t seed = 0;     ///< of the order
+};
+
+/// A batch: x (B, ...) and labels (B).
+template <class T>
+struct Batch {
+  Tensor<T> x;
+  Labels y;
+};
+
+/// Goes through a data set in batches; each `for (auto [x, y] : loader)` is an epoch. One epoch at a time.
+template <class T = float>
+class DataLoader {
+ public:
+  /// Shares the data set's values. Throws if it is empty or an option makes no batch possible.
+  explicit DataLoader(Dataset<T> data, LoaderOptions options = {});
+
+  /// Batches in an epoch.
+  std::size_t batches() const noexcept;
+  const Dataset<T>& dataset() const noexcept { return data_; }
+
+  class Iterator {
+   public:
+    using value_type = Batch<T>;
+    using difference_type = std::ptrdiff_t;
+    Batch<T> operator*() const { return loader_->batch(next_); }
+    Iterator& operator++() {
+      ++next_;
+      return *this;
+    }
+    void operator++(int) { ++next_; }
+    friend bool operator==(const Iterator& i, std::default_sentinel_t) {
+      return i.next_ == i.loader_->batches();
+    }
+
+   private:
+    friend class DataLoader;
+    explicit Iterator(const DataLoader* loader) : loader_(loader) {}
+    const DataLoader* loader_;
+    std::size_t next_ = 0;
+  };
+
+  /// Starts an epoch: draws its order.
+  Iterator begin();
+  std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  Batch<T> batch(std::size_t index) const;
+
+  Dataset<T> data_;
+  LoaderOptions options_;
+  Generator generator_;
+  std::vector<std::size_t> order_;
+};
+
+}  // namespace xtgrad

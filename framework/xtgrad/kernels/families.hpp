@@ -1,0 +1,18 @@
+// What the sources of this folder give to the table of the instruction set XTGRAD_ISA. No include guard: the
+// dispatcher includes it once for each.
+#include "xtgrad/kernels/table.hpp"
+
+namespace xtgrad::kernels::XTGRAD_ISA {
+
+template <class T>
+void fill_elementwise(Table<T>& table);
+template <class T>
+void fill_reduce(Table<T>& table);
+template <class T>
+void fill_batch_norm(Table<T>& table);
+template <class T>
+void fill_softmax(Table<T>& table);
+template <class T>
+void fill_optimizers(Table<T>& table);
+
+}  // namespace xtgrad::kernels::XTGRAD_ISA

@@ -1,0 +1,82 @@
+// The numeric loops, one table of function pointers per precision.
+//
+// The sources in this folder are compiled once for each instruction set, each time in a namespace of its own,
+// and the best set that the processor has is chosen once. They see plain pointers: no Tensor, no xtensor and
+// no standard container, whose weak symbols, compiled for AVX, the linker might keep for everybody. Arrays
+// are contiguous and row-major, outputs never overlap inputs unless said so. Every loop has a fixed order of
+// operations, so a result does not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "xtgrad/ops/formulas.hpp"
+
+namespace xtgrad::kernels {
+
+/// One elementwise op with K inputs of n elements; a step of 0 repeats the first element of that input.
+template <class T>
+struct Elementwise {
+  /// z[i] = value(in[0][i], ...)
+  void (*value)(long n, const T* const* in, const long* step, T* z);
+  /// d[i] = vjp(dz[i], z[i], in[0][i], ...) for each of up to three inputs
+  void (*vjp[3])(long n, const T* dz, const T* z, const T* const* in, const long* step, T* d);
+};
+
+/// What batch normalisation knows about each channel of x (m, C), in double whatever T is:
+/// the mean is shift + offset, two terms because their sum may not fit into one double.
+struct Channels {
+  const double* shift;    ///< (C) a value near the mean
+  const double* offset;   ///< (C) mean - shift
+  const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
+};
+
+/// Hyperparameters of one Adam step.
+struct AdamStep {
+  double lr, beta1, beta2, eps, weight_decay;
+  double correction1, correction2;  ///< 1 - beta1^t, 1 - beta2^t
+};
+
+template <class T>
+struct Table {
+  const char* instruction_set;
+
+  Elementwise<T> elementwise[formulas::Kernels::size];
+
+  /// z += x
+  void (*add_to)(long n, const T* x, T* z);
+  /// sums (outer, inner) of x (outer, reduced, inner) over its middle axis, in double
+  void (*sum)(long outer, long reduced, long inner, const T* x, double* sums);
+  /// z (m, C) += row (C)
+  void (*add_row)(long m, long C, const T* row, T* z);
+
+  /// x (m, C) -> shift, offset and sum of squared deviations m2, each (C)
+  void (*batch_moments)(long m, long C, const T* x, double* shift, double* offset, double* m2);
+  /// y = gamma * (x - mean) * inv_std + beta; gamma and beta may be null (1 and 0)
+  void (*batch_norm)(long m, long C, const T* x, Channels stats, const T* gamma, const T* beta, T* y);
+  /// sum_dy = sum(dy), sum_dy_xhat = sum(dy * xhat), each (C)
+  void (*batch_norm_sums)(long m, long C, const T* x, const T* dy, Channels stats, double* sum_dy,
+                          double* sum_dy_xhat);
+  /// dx = gamma * inv_std * (dy - sum_dy / m - xhat * sum_dy_xhat / m)
+  void (*batch_norm_dx)(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma,
+                        const double* sum_dy, const double* sum_dy_xhat, T* dx);
+  /// dx = gamma * inv_std * dy
+  void (*batch_norm_scale)(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx);
+
+  /// probabilities (N, C) = softmax(logits (N, C)); returns sum over n of -log probabilities[n, labels[n]]
+  double (*softmax_cross_entropy)(long N, long C, const T* logits, const std::int64_t* labels,
+                                  T* probabilities);
+  /// d (N, C) = scale * (probabilities - one_hot(labels))
+  void (*softmax_cross_entropy_vjp)(long N, long C, const T* probabilities, const std::int64_t* labels,
+                                    T scale, T* d);
+
+  /// v = momentum v + g + weight_decay w; w -= lr v. Without momentum v may be null.
+  void (*sgd)(long n, T* w, const T* g, T* v, double lr, double momentum, double weight_decay);
+  /// Kingma and Ba 2015, Algorithm 1
+  void (*adam)(long n, T* w, const T* g, T* m, T* v, const AdamStep& step);
+};
+
+/// The loops for this processor.
+template <class T>
+const Table<T>& table() noexcept;
+
+}  // namespace xtgrad::kernels

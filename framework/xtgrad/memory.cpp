@@ -1,0 +1,160 @@
+#include "xtgrad/memory.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <mutex>
+#include <new>
+
+namespace xtgrad::memory {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kPooled = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kPooled = false;
+#else
+constexpr bool kPooled = true;
+#endif
+#else
+constexpr bool kPooled = true;
+#endif
+
+constexpr std::align_val_t kAlign{kAlignment};
+
+// Size classes: four to a doubling, from one cache line up; at most a quarter of a block is waste.
+constexpr std::size_t kClasses = 4 * 42;
+
+struct SizeClass {
+  std::size_t index;
+  std::size_t bytes;
+};
+
+constexpr SizeClass size_class(std::size_t bytes) {
+  const std::size_t lines = std::max<std::size_t>(1, (bytes + kAlignment - 1) / kAlignment);
+  if (lines <= 4) return {lines - 1, lines * kAlignment};
+  const auto shift = static_cast<std::size_t>(std::bit_width(lines - 1)) - 3;
+  const std::size_t quarters = ((lines - 1) >> shift) + 1;  // 5 to 8
+  return {4 * shift + quarters - 1, (quarters << shift) * kAlignment};
+}
+
+// A free block holds the links of the lists it is on. `next_batch` and `batch` matter in the first block of a
+// batch on the global list only.
+struct Block {
+  Block* next;
+  Block* next_batch;
+  std::size_t batch;
+};
+
+struct FreeList {
+  Block* head;
+  std::size_t count;
+};
+
+std::atomic<std::uint64_t> system_requests{0};
+
+struct Global {
+  std::mutex mutex;
+  std::array<std::atomic<Block*>, kClasses> batches{};
+};
+
+// Never destroyed: static tensors may return their blocks after every destructor of this file would have run.
+Global& global() {
+  static auto* const instance = new Global;
+  return *instance;
+}
+
+void give_to_global(std::size_t index, FreeList& list) noexcept {
+  if (list.head == nullptr) return;
+  Global& shared = global();
+  const std::lock_guard lock(shared.mutex);
+  list.head->batch = list.count;
+  list.head->next_batch = shared.batches[index].load(std::memory_order_relaxed);
+  shared.batches[index].store(list.head, std::memory_order_relaxed);
+  list = {};
+}
+
+bool take_from_global(std::size_t index, FreeList& list) noexcept {
+  Global& shared = global();
+  if (shared.batches[index].load(std::memory_order_relaxed) == nullptr) return false;
+  const std::lock_guard lock(shared.mutex);
+  Block* const batch = shared.batches[index].load(std::memory_order_relaxed);
+  if (batch == nullptr) return false;
+  shared.batches[index].store(batch->next_batch, std::memory_order_relaxed);
+  list = {batch, batch->batch};
+  return true;
+}
+
+// The lists need no destructor of their own, so that they can be used while a thread's objects are destroyed;
+// the guard hands them on when it dies, and from then on blocks pass straight to the global list.
+constinit thread_local std::array<FreeList, kClasses> free_lists{};
+constinit thread_local bool thread_ended = false;
+
+struct ThreadGuard {
+  ThreadGuard() noexcept {}
+  ~ThreadGuard() {
+    for (std::size_t i = 0; i < kClasses; ++i) give_to_global(i, free_lists[i]);
+    thread_ended = true;
+  }
+};
+
+void register_thread() noexcept { static thread_local const ThreadGuard guard; }
+
+// About 4 MiB to a list, so that a thread which only frees does not hoard what others allocate.
+constexpr std::size_t longest_list(std::size_t bytes) {
+  return std::clamp<std::size_t>((std::size_t{4} << 20) / bytes, 8, 4096);
+}
+
+void* from_system(std::size_t bytes) {
+  system_requests.fetch_add(1, std::memory_order_relaxed);
+  return ::operator new(bytes, kAlign);
+}
+
+}  // namespace
+
+void* allocate(std::size_t bytes) {
+  if constexpr (!kPooled) return from_system(bytes);
+  const SizeClass size = size_class(bytes);
+  if (size.index >= kClasses) throw std::bad_alloc();
+  FreeList& list = free_lists[size.index];
+  if (list.head == nullptr) [[unlikely]] {
+    register_thread();
+    if (thread_ended || !take_from_global(size.index, list)) return from_system(size.bytes);
+  }
+  Block* const block = list.head;
+  list.head = block->next;
+  --list.count;
+  return block;
+}
+
+void deallocate(void* pointer, std::size_t bytes) noexcept {
+  if constexpr (!kPooled) return ::operator delete(pointer, kAlign);
+  const SizeClass size = size_class(bytes);
+  FreeList& list = free_lists[size.index];
+  if (list.head == nullptr) [[unlikely]]
+    register_thread();
+  auto* const block = static_cast<Block*>(pointer);
+  block->next = list.head;
+  list.head = block;
+  if (++list.count >= longest_list(size.bytes) || thread_ended) [[unlikely]]
+    give_to_global(size.index, list);
+}
+
+std::uint64_t misses() noexcept { return system_requests.load(std::memory_order_relaxed); }
+
+void trim() noexcept {
+  for (std::size_t i = 0; i < kClasses; ++i) {
+    FreeList& list = free_lists[i];
+    do {
+      while (Block* const block = list.head) {
+        list.head = block->next;
+        ::operator delete(block, kAlign);
+      }
+      list.count = 0;
+    } while (take_from_global(i, list));
+  }
+}
+
+}  // namespace xtgrad::memory

@@ -1,0 +1,136 @@
+#include "xtgrad/ops/reduce.hpp"
+
+#include "xtgrad/broadcast.hpp"
+#include "xtgrad/kernels/table.hpp"
+#include "xtgrad/ops/elementwise.hpp"
+#include "xtgrad/ops/rearrange.hpp"
+#include "xtgrad/record.hpp"
+
+namespace xtgrad {
+namespace {
+
+// x summed over the axes where `kept` has extent 1 and x has not; the result has shape `kept`. Neighbouring
+// axes are taken together, so most sums are one pass; what is left over is summed again, in double.
+template <class T>
+Array<T> summed(const Array<T>& x, const Shape& kept) {
+  Array<T> z = empty_array<T>(kept);
+  PoolVector<double> sums;
+  Shape shape = x.shape();
+  bool first = true;
+  for (std::size_t end = shape.size(); end > 0;) {
+    const auto is_summed = [&](std::size_t a) { return kept[a] != shape[a]; };
+    std::size_t begin = end - 1;
+    if (!is_summed(begin)) {
+      end = begin;
+      continue;
+    }
+    while (begin > 0 && is_summed(begin - 1)) --begin;
+    long outer = 1, reduced = 1, inner = 1;
+    for (std::size_t a = 0; a < shape.size(); ++a)
+      (a < begin ? outer : a < end ? reduced : inner) *= static_cast<long>(shape[a]);
+    for (std::size_t a = begin; a < end; ++a) shape[a] = 1;
+    PoolVector<double> partial(size_of(shape));
+    if (first)
+      kernels::table<T>().sum(outer, reduced, inner, x.data(), partial.data());
+    else
+      kernels::table<double>().sum(outer, reduced, inner, sums.data(), partial.data());
+    sums.swap(partial);
+    first = false;
+    end = begin;
+  }
+  if (first)
+    std::copy_n(x.data(), z.storage().size(), z.data());
+  else
+    std::transform(sums.begin(), sums.end(), z.data(), [](double s) { return static_cast<T>(s); });
+  return z;
+}
+
+// The shape of x with extent 1 at the given axes.
+Shape kept_shape(const char* op, const Shape& shape, const Axes& axes) {
+  Shape kept = shape;
+  xt::svector<bool, 4> named(shape.size(), false);
+  for (const std::ptrdiff_t axis : axes) {
+    const std::size_t a = normalise_axis(op, axis, shape.size());
+    check(!named[a], "{}: axis {} is named twice", op, axis);
+    named[a] = true;
+    kept[a] = 1;
+  }
+  return kept;
+}
+
+Shape without(const Shape& shape, const Axes& axes) {
+  xt::svector<bool, 4> named(shape.size(), false);
+  for (const std::ptrdiff_t axis : axes) named[normalise_axis("sum", axis, shape.size())] = true;
+  Shape rest;
+  for (std::size_t a = 0; a < shape.size(); ++a)
+    if (!named[a]) rest.push_back(shape[a]);
+  return rest;
+}
+
+// The sum down to `kept`, which has as many axes as x.
+template <class T>
+Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept) {
+  return record("sum", summed(x.value(), kept), {&x},
+                [](Backward<T>& b) { b.add(0, expand(b.dz(), b.shape(0))); });
+}
+
+}  // namespace
+
+template <class T>
+Tensor<T> sum(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
+  const Tensor<T> kept = sum_kept(x, kept_shape("sum", x.shape(), axes));
+  return options.keepdims ? kept : reshape(kept, without(x.shape(), axes));
+}
+
+template <class T>
+Tensor<T> sum(const Tensor<T>& x) {
+  return sum_to(x, {});
+}
+
+template <class T>
+Tensor<T> mean(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
+  const Tensor<T> total = sum(x, axes, options);
+  return total / static_cast<T>(static_cast<double>(x.size()) / static_cast<double>(total.size()));
+}
+
+template <class T>
+Tensor<T> mean(const Tensor<T>& x) {
+  return sum(x) / static_cast<T>(x.size());
+}
+
+template <class T>
+Tensor<T> expand(const Tensor<T>& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  check(broadcasts_to(x.shape(), shape), "expand: shape {} does not broadcast to {}", x.shape(), shape);
+  Array<T> z = empty_array<T>(shape);
+  for_each_run(shape, {&x.shape()}, [&](const Run<1>& run) {
+    const T* const from = x.data() + run.at[0];
+    if (run.step[0] == 0)
+      std::fill_n(z.data() + run.position, run.size, *from);
+    else
+      std::copy_n(from, run.size, z.data() + run.position);
+  });
+  return record("expand", std::move(z), {&x}, [](Backward<T>& b) { b.add(0, sum_to(b.dz(), b.shape(0))); });
+}
+
+template <class T>
+Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  check(broadcasts_to(shape, x.shape()), "sum_to: shape {} does not broadcast to {}", shape, x.shape());
+  Shape kept = x.shape();
+  const std::size_t lead = kept.size() - shape.size();
+  for (std::size_t a = 0; a < kept.size(); ++a) kept[a] = a < lead ? 1 : shape[a - lead];
+  return reshape(sum_kept(x, kept), shape);
+}
+
+#define XTGRAD_INSTANTIATE(T)                                            \
+  template Tensor<T> sum(const Tensor<T>&);                              \
+  template Tensor<T> sum(const Tensor<T>&, const Axes&, ReduceOptions);  \
+  template Tensor<T> mean(const Tensor<T>&);                             \
+  template Tensor<T> mean(const Tensor<T>&, const Axes&, ReduceOptions); \
+  template Tensor<T> expand(const Tensor<T>&, const Shape&);             \
+  template Tensor<T> sum_to(const Tensor<T>&, const Shape&);
+XTGRAD_INSTANTIATE(float)
+XTGRAD_INSTANTIATE(double)
+
+}  // namespace xtgrad

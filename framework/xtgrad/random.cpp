@@ -1,0 +1,68 @@
+#include "xtgrad/random.hpp"
+
+#include <cmath>
+#include <numeric>
+
+namespace xtgrad {
+
+double Generator::normal() {
+  if (std::exchange(has_spare_, false)) return spare_;
+  double u, v, s;
+  do {
+    u = 2 * uniform() - 1;
+    v = 2 * uniform() - 1;
+    s = u * u + v * v;
+  } while (s >= 1 || s == 0);
+  const double factor = std::sqrt(-2 * std::log(s) / s);
+  spare_ = v * factor;
+  has_spare_ = true;
+  return u * factor;
+}
+
+std::size_t Generator::below(std::size_t n) {
+  // The smallest draws are rejected, as many as make the rest a multiple of n.
+  const std::uint64_t rejected = (0 - static_cast<std::uint64_t>(n)) % n;
+  std::uint64_t draw;
+  do draw = engine_();
+  while (draw < rejected);
+  return draw % n;
+}
+
+void Generator::shuffle(std::vector<std::size_t>& elements) {
+  for (std::size_t i = elements.size(); i > 1; --i) std::swap(elements[i - 1], elements[below(i)]);
+}
+
+std::vector<std::size_t> Generator::permutation(std::size_t n) {
+  std::vector<std::size_t> order(n);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  shuffle(order);
+  return order;
+}
+
+template <class T>
+Tensor<T> Generator::uniform(const Shape& shape, double low, double high) {
+  Array<T> x = empty_array<T>(shape);
+  for (T& value : x.storage()) value = static_cast<T>(low + (high - low) * uniform());
+  return x;
+}
+
+template <class T>
+Tensor<T> Generator::normal(const Shape& shape, double mean, double std) {
+  Array<T> x = empty_array<T>(shape);
+  for (T& value : x.storage()) value = static_cast<T>(mean + std * normal());
+  return x;
+}
+
+template Tensor<float> Generator::uniform(const Shape&, double, double);
+template Tensor<double> Generator::uniform(const Shape&, double, double);
+template Tensor<float> Generator::normal(const Shape&, double, double);
+template Tensor<double> Generator::normal(const Shape&, double, double);
+
+Generator& default_generator() {
+  static thread_local Generator generator;
+  return generator;
+}
+
+void manual_seed(std::uint64_t seed) { default_generator() = Generator(seed); }
+
+}  // namespace xtgrad

@@ -1,0 +1,44 @@
+// Shapes of row-major arrays, and the rules of broadcasting (numpy's).
+#pragma once
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
+#include "xtgrad/xtensor.hpp"
+
+namespace xtgrad {
+
+/// Extents of the axes, outermost first; empty for a scalar. Up to four axes live inside the object.
+using Shape = xt::svector<std::size_t, 4>;
+
+/// Number of elements: the product of the extents, 1 for a scalar.
+std::size_t size_of(const Shape& shape);
+
+/// "(32, 5)"; "(4,)" for one axis and "()" for a scalar, as numpy prints them.
+std::string to_string(const Shape& shape);
+
+/// The shape that `a` and `b` broadcast to: aligned at the last axis, where two extents are equal or one
+/// is 1. Throws std::invalid_argument naming `op` and both shapes.
+Shape broadcast_shape(const char* op, const Shape& a, const Shape& b);
+
+/// Whether an array of shape `from` broadcasts to exactly `to`.
+bool broadcasts_to(const Shape& from, const Shape& to);
+
+/// Axis `axis` of an array with `rank` axes, counted from the end if negative.
+/// Throws std::invalid_argument naming `op` if there is no such axis.
+std::size_t normalise_axis(const char* op, std::ptrdiff_t axis, std::size_t rank);
+
+}  // namespace xtgrad
+
+/// Shapes print themselves in messages.
+template <>
+struct fmt::formatter<xtgrad::Shape> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
+  auto format(const xtgrad::Shape& shape, fmt::format_context& context) const {
+    const std::string text = xtgrad::to_string(shape);
+    return std::copy(text.begin(), text.end(), context.out());
+  }
+};

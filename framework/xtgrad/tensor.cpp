@@ -1,0 +1,158 @@
+#include "xtgrad/tensor.hpp"
+
+#include <ostream>
+
+#include "xtgrad/autograd.hpp"
+#include "xtgrad/check.hpp"
+
+namespace xtgrad {
+namespace {
+
+constinit thread_local Counted* dead_nodes = nullptr;
+constinit thread_local bool disposing = false;
+constinit thread_local std::int64_t last_number = 0;
+
+// Copies nested initializer lists row by row.
+template <class T, class List>
+void flatten(const List& list, std::size_t axis, Shape& shape, T*& out) {
+  check(list.size() == shape[axis], "Tensor: the rows of an initialiser differ in length: {} and {}",
+        shape[axis], list.size());
+  if constexpr (std::is_same_v<List, std::initializer_list<T>>)
+    out = std::copy(list.begin(), list.end(), out);
+  else
+    for (const auto& row : list) flatten(row, axis + 1, shape, out);
+}
+
+template <class T, class List>
+Array<T> array_of(const List& list, Shape shape) {
+  Array<T> array = empty_array<T>(shape);
+  T* out = array.data();
+  flatten(list, 0, shape, out);
+  return array;
+}
+
+}  // namespace
+
+void Counted::dispose(Counted* dead) noexcept {
+  // Deleting a node drops its inputs, which arrive here again: they wait in the list for their turn.
+  dead->next_dead_ = std::exchange(dead_nodes, dead);
+  if (std::exchange(disposing, true)) return;
+  while (Counted* const next = dead_nodes) {
+    dead_nodes = next->next_dead_;
+    delete next;
+  }
+  disposing = false;
+}
+
+template <class T>
+Node<T>::Node(const char* op, Array<T>&& v, std::span<Edge<T>> edges, std::int64_t largest_input) noexcept
+    : value(std::move(v)),
+      number(last_number = std::max(last_number, largest_input) + 1),
+      version(value.storage().version()),
+      op_(op),
+      edges_(edges) {}
+
+template <class T>
+Tensor<T>::Tensor(T scalar) : Tensor(full_array<T>({}, scalar)) {}
+
+template <class T>
+Tensor<T>::Tensor(std::initializer_list<T> values) : Tensor(array_of<T>(values, {values.size()})) {}
+
+template <class T>
+Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> values)
+    : Tensor(array_of<T>(values, {values.size(), values.size() == 0 ? 0 : values.begin()->size()})) {}
+
+template <class T>
+Tensor<T>::Tensor(std::initializer_list<std::initializer_list<std::initializer_list<T>>> values)
+    : Tensor(array_of<T>(
+          values,
+          {values.size(), values.size() == 0 ? 0 : values.begin()->size(),
+           values.size() == 0 || values.begin()->size() == 0 ? 0 : values.begin()->begin()->size()})) {}
+
+template <class T>
+Tensor<T>::Tensor(Array<T>&& values) : node_(new Node<T>(std::move(values))) {}
+
+template <class T>
+Node<T>& Tensor<T>::node() const {
+  check(node_ != nullptr,
+        "Tensor: this tensor is not defined (it was default-constructed, or has no gradient yet)");
+  return *node_;
+}
+
+template <class T>
+std::int64_t Tensor<T>::number() const noexcept {
+  return node_ == nullptr ? 0 : node_->number;
+}
+
+template <class T>
+const Shape& Tensor<T>::shape() const {
+  return node().value.shape();
+}
+
+template <class T>
+std::size_t Tensor<T>::size() const {
+  return node().value.storage().size();
+}
+
+template <class T>
+const Array<T>& Tensor<T>::value() const {
+  return node().value;
+}
+
+template <class T>
+Array<T>& Tensor<T>::mutable_value() {
+  node().value.storage().bump_version();
+  return node_->value;
+}
+
+template <class T>
+T Tensor<T>::item() const {
+  check(size() == 1, "item: the tensor has shape {}, which is not one element", shape());
+  return *data();
+}
+
+template <class T>
+bool Tensor<T>::requires_grad() const noexcept {
+  return node_ != nullptr && node_->requires_grad;
+}
+
+template <class T>
+Tensor<T>& Tensor<T>::requires_grad(bool wanted) {
+  check(is_leaf(), "requires_grad: this is the result of {}; detach() it first", node().op());
+  node().requires_grad = wanted;
+  return *this;
+}
+
+template <class T>
+bool Tensor<T>::is_leaf() const noexcept {
+  return node_ == nullptr || node_->is_leaf();
+}
+
+template <class T>
+const Tensor<T>& Tensor<T>::grad() const {
+  return node().grad;
+}
+
+template <class T>
+void Tensor<T>::zero_grad() {
+  node().grad = {};
+}
+
+template <class T>
+Tensor<T> Tensor<T>::detach() const {
+  return shared_array(value(), shape());
+}
+
+template <class T>
+std::ostream& operator<<(std::ostream& out, const Tensor<T>& t) {
+  return t.defined() ? out << t.value() : out << "Tensor()";
+}
+
+template class Node<float>;
+template class Node<double>;
+template class Tensor<float>;
+template class Tensor<double>;
+template std::ostream& operator<<(std::ostream&, const Tensor<float>&);
+template std::ostream& operator<<(std::ostream&, const Tensor<double>&);
+
+}  // namespace xtgrad

@@ -1,0 +1,223 @@
+// Tensor<T> and Node<T>: a value in the graph and the handle to it.
+//
+// A Tensor is one counted pointer to a Node; copying it copies the handle, not the values. A leaf is a Node
+// made from values; the result of an op is a node of a class derived from Node<T>, which is the op and holds
+// what its backward saved (see record.hpp). A node owns its inputs and never its own output, so there are no
+// cycles.
+//
+// A graph lives on one thread. Separate graphs on separate threads may share leaves that nobody writes.
+#pragma once
+
+#include <initializer_list>
+#include <iosfwd>
+#include <span>
+#include <type_traits>
+
+#include "xtgrad/array.hpp"
+
+namespace xtgrad {
+
+template <class T>
+class Node;
+template <class T>
+class Backward;
+template <class T>
+class Walk;
+template <class T>
+class Tensor;
+template <class T, std::size_t K, class F>
+Tensor<T> record(const char* op, Array<T>&& result, const Tensor<T>* const (&inputs)[K], F&& backward);
+
+// The ops behind the operators below; they are documented where they are defined, in ops/elementwise.hpp.
+template <class T>
+Tensor<T> add(const Tensor<T>& x, const Tensor<T>& y);
+template <class T>
+Tensor<T> sub(const Tensor<T>& x, const Tensor<T>& y);
+template <class T>
+Tensor<T> mul(const Tensor<T>& x, const Tensor<T>& y);
+template <class T>
+Tensor<T> div(const Tensor<T>& x, const Tensor<T>& y);
+template <class T>
+Tensor<T> neg(const Tensor<T>& x);
+template <class T>
+Tensor<T> greater(const Tensor<T>& x, const Tensor<T>& y);
+
+/// Options of Tensor::backward.
+struct BackwardOptions {
+  bool retain_graph = false;  ///< keep what the ops saved, so that backward can run through them again
+  bool create_graph = false;  ///< build a graph of the gradients; implies retain_graph
+};
+
+/// A contiguous row-major array of float or double with a place in a graph.
+template <class T = float>
+class Tensor {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>, "a Tensor holds float or double");
+
+ public:
+  using value_type = T;
+
+  /// No tensor at all: defined() is false.
+  Tensor() noexcept = default;
+  /// A scalar, shape ().
+  Tensor(T scalar);  // NOLINT: so that 2 * t converts
+  /// Values of one, two or three axes: Tensor<> t{{1, 2, 3}, {4, 5, 6}}. Throws if the rows differ in length.
+  Tensor(std::initializer_list<T> values);
+  Tensor(std::initializer_list<std::initializer_list<T>> values);
+  Tensor(std::initializer_list<std::initializer_list<std::initializer_list<T>>> values);
+  /// Takes over the array.
+  Tensor(Array<T>&& values);  // NOLINT: an array is a value
+  /// Copies the values of any xtensor expression.
+  template <class E>
+  Tensor(const xt::xexpression<E>& values) : Tensor(Array<T>(values)) {}  // NOLINT: likewise
+
+  Tensor(const Tensor& other) noexcept;
+  Tensor(Tensor&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
+  Tensor& operator=(Tensor other) noexcept {
+    std::swap(node_, other.node_);
+    return *this;
+  }
+  ~Tensor();
+
+  static Tensor zeros(const Shape& shape) { return full_array<T>(shape, T(0)); }
+  static Tensor ones(const Shape& shape) { return full_array<T>(shape, T(1)); }
+  static Tensor full(const Shape& shape, T value) { return full_array<T>(shape, value); }
+
+  bool defined() const noexcept { return node_ != nullptr; }
+  const Shape& shape() const;
+  std::size_t size() const;
+
+  /// The values, with the whole xtensor API. The reference is good as long as some handle to the node lives.
+  const Array<T>& value() const;
+  /// The values for writing, with their shape as it is. A later backward that needs them throws.
+  Array<T>& mutable_value();
+  const T* data() const { return value().data(); }
+  /// The only element. Throws if there is more or less than one.
+  T item() const;
+
+  /// Whether gradients are wanted for this tensor.
+  bool requires_grad() const noexcept;
+  /// Says whether gradients are wanted. Throws on the result of an op.
+  Tensor& requires_grad(bool wanted);
+  /// Whether this is no op's result.
+  bool is_leaf() const noexcept;
+  /// The gradient that backward() accumulated in this leaf; undefined if there is none.
+  const Tensor& grad() const;
+  /// Drops the gradient: grad() is undefined afterwards.
+  void zero_grad();
+
+  /// A leaf with the same values (shared, not copied) and no history.
+  Tensor detach() const;
+
+  /// Adds d(this)/d(leaf), contracted with `seed`, to the gradient of every leaf that this tensor depends on
+  /// and that requires grad. Without a seed the tensor must have one element. If it throws, no leaf has
+  /// changed.
+  void backward(const Tensor& seed, BackwardOptions options = {}) const;
+  void backward(BackwardOptions options = {}) const { backward(Tensor(), options); }
+
+  friend Tensor operator+(const Tensor& x, const Tensor& y) { return add(x, y); }
+  friend Tensor operator-(const Tensor& x, const Tensor& y) { return sub(x, y); }
+  friend Tensor operator*(const Tensor& x, const Tensor& y) { return mul(x, y); }
+  friend Tensor operator/(const Tensor& x, const Tensor& y) { return div(x, y); }
+  friend Tensor operator-(const Tensor& x) { return neg(x); }
+  /// 1 where x > y, 0 elsewhere; carries no gradient.
+  friend Tensor operator>(const Tensor& x, const Tensor& y) { return greater(x, y); }
+
+  /// Prints the values as xtensor does.
+  template <class U>
+  friend std::ostream& operator<<(std::ostream& out, const Tensor<U>& t);
+
+ private:
+  friend class Node<T>;
+  friend class Backward<T>;
+  friend class Walk<T>;
+  template <class U, std::size_t K, class F>
+  friend class Operation;
+  template <class U, std::size_t K, class F>
+  friend Tensor<U> record(const char*, Array<U>&&, const Tensor<U>* const (&)[K], F&&);
+
+  struct Adopt {};
+  Tensor(Node<T>* node, Adopt) noexcept : node_(node) {}
+  Node<T>& node() const;
+  std::int64_t number() const noexcept;
+
+  Node<T>* node_ = nullptr;
+};
+
+/// An input of an op, and the version of its values that the op saw.
+template <class T>
+struct Edge {
+  Tensor<T> input;
+  std::uint32_t version = 0;
+};
+
+/// Counts its owners and is released without recursion, however long the chain that it ends.
+class Counted {
+ public:
+  Counted() noexcept = default;
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  virtual ~Counted() = default;
+
+  void keep() noexcept { owners_.fetch_add(1, std::memory_order_relaxed); }
+  void drop() noexcept {
+    if (unique() || owners_.fetch_sub(1, std::memory_order_acq_rel) == 1) dispose(this);
+  }
+  bool unique() const noexcept { return owners_.load(std::memory_order_acquire) == 1; }
+
+  static void* operator new(std::size_t bytes) { return memory::allocate(bytes); }
+  static void operator delete(void* block, std::size_t bytes) noexcept { memory::deallocate(block, bytes); }
+
+ private:
+  static void dispose(Counted* dead) noexcept;
+
+  std::atomic<std::uint32_t> owners_{1};
+  Counted* next_dead_ = nullptr;
+};
+
+/// A value in the graph. Nodes are numbered so that an op's number is larger than those of its inputs.
+template <class T>
+class Node : public Counted {
+ public:
+  explicit Node(Array<T>&& v) : Node("leaf", std::move(v), {}, 0) {}
+
+  const char* op() const noexcept { return op_; }
+  std::span<Edge<T>> edges() const noexcept { return edges_; }
+  bool is_leaf() const noexcept { return edges_.empty(); }
+
+  /// Hands the gradient of this op's result on to its inputs.
+  virtual void backward(Backward<T>&) {}
+  /// Lets go of the inputs and of what was saved for backward.
+  virtual void release() noexcept {}
+  virtual bool released() const noexcept { return false; }
+
+  Array<T> value;
+  Tensor<T> grad;
+  std::int64_t number;
+  std::uint32_t version;  ///< of the value, when the op had written it
+  bool requires_grad = false;
+
+ protected:
+  /// `edges` may still be under construction: only its address is kept.
+  Node(const char* op, Array<T>&& v, std::span<Edge<T>> edges, std::int64_t largest_input) noexcept;
+
+ private:
+  const char* op_;
+  std::span<Edge<T>> edges_;
+};
+
+template <class T>
+Tensor<T>::Tensor(const Tensor& other) noexcept : node_(other.node_) {
+  if (node_ != nullptr) node_->keep();
+}
+
+template <class T>
+Tensor<T>::~Tensor() {
+  if (node_ != nullptr) node_->drop();
+}
+
+extern template class Tensor<float>;
+extern template class Tensor<double>;
+extern template class Node<float>;
+extern template class Node<double>;
+
+}  // namespace xtgrad

@@ -1,0 +1,37 @@
+// Linear: y = x W^T + b.
+#pragma once
+
+#include "xtgrad/layers/module.hpp"
+
+namespace xtgrad {
+
+/// Options of Linear.
+struct LinearOptions {
+  bool bias =
+      true;  ///< add a bias; before a BatchNorm it is dead weight, because the mean takes it away again
+};
+
+/// x (N, I) -> (N, O) with weight (O, I) and bias (O), both drawn uniformly from [-1/sqrt(I), 1/sqrt(I)] as
+/// in PyTorch.
+template <class T = float>
+class Linear final : public Module<T> {
+ public:
+  /// Throws if I or O is 0.
+  Linear(std::size_t inputs, std::size_t outputs, LinearOptions options = {});
+
+  Tensor<T>& weight() noexcept { return weight_; }
+  /// Undefined without a bias.
+  Tensor<T>& bias() noexcept { return bias_; }
+
+  Tensor<T> forward(const Tensor<T>& x) override;
+  void visit(Visitor<T>& v) override;
+  std::string name() const override;
+
+ private:
+  Tensor<T> weight_, bias_;
+};
+
+extern template class Linear<float>;
+extern template class Linear<double>;
+
+}  // namespace xtgrad

@@ -1,0 +1,20 @@
+// Everything: the framework and the layers.
+#pragma once
+
+#include "xtgrad/autograd.hpp"
+#include "xtgrad/data/dataset.hpp"
+#include "xtgrad/gradcheck.hpp"
+#include "xtgrad/init.hpp"
+#include "xtgrad/layers/activations.hpp"
+#include "xtgrad/layers/batch_norm1d.hpp"
+#include "xtgrad/layers/linear.hpp"
+#include "xtgrad/layers/sequential.hpp"
+#include "xtgrad/ops/batch_norm.hpp"
+#include "xtgrad/ops/elementwise.hpp"
+#include "xtgrad/ops/losses.hpp"
+#include "xtgrad/ops/matmul.hpp"
+#include "xtgrad/ops/rearrange.hpp"
+#include "xtgrad/ops/reduce.hpp"
+#include "xtgrad/optim/optimizers.hpp"
+#include "xtgrad/parallel.hpp"
+#include "xtgrad/random.hpp"
