@@ -3,9 +3,8 @@
 //     int main(int argc, char** argv) {
 //       CLI::App app{"Trains an MLP on the digits"};
 //       int epochs = 20;
-//       app.add_option("--epochs", epochs, "passes over the
-//       data")->check(kit::whole())->capture_default_str(); return kit::run_main(app, argc, argv, [&] {
-//       train(epochs); });
+//       app.add_option("--epochs", epochs, "passes over the data")->check(kit::whole());
+//       return kit::run_main(app, argc, argv, [&] { train(epochs); });
 //     }
 //
 // Exit status: 0 for success and --help, 2 for anything else, with one line on stderr that says what and, for

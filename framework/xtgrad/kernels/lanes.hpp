@@ -96,9 +96,9 @@ XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) {
 /// others.
 template <class T>
 struct Tail {
-  XTGRAD_INLINE static Lanes<T> load(const T* from, long r) {
+  XTGRAD_INLINE static Lanes<T> load(const T* from, long r, T padding = T(1)) {
     typename Lanes<T>::Values buffer;
-    for (long i = 0; i < Lanes<T>::size; ++i) buffer[i] = i < r ? from[i] : T(1);
+    for (long i = 0; i < Lanes<T>::size; ++i) buffer[i] = i < r ? from[i] : padding;
     return Lanes<T>::load(buffer);
   }
   XTGRAD_INLINE static void store(const Lanes<T>& x, T* to, long r) {

@@ -149,12 +149,11 @@ void Module<T>::load_state_dict(const StateDict<T>& state) {
         }
     }
   }
-  std::set<std::string> names;
+  std::set<std::string> known, seen;
+  for (const Member<T>& member : members.list) known.insert(member.name);
   for (const auto& [name, value] : state) {
-    const bool known =
-        std::any_of(members.list.begin(), members.list.end(), [&](const auto& m) { return m.name == name; });
-    if (!known) problems += fmt::format("; {} is unexpected", name);
-    if (!names.insert(name).second) problems += fmt::format("; {} is there twice", name);
+    if (!known.contains(name)) problems += fmt::format("; {} is unexpected", name);
+    if (!seen.insert(name).second) problems += fmt::format("; {} is there twice", name);
   }
   if (!problems.empty()) fail("load_state_dict: {}", problems.substr(2));
 

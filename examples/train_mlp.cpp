@@ -1,0 +1,238 @@
+// train_mlp: trains an MLP on handwritten digits with and without BatchNorm, train mode beside eval mode
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <xtgrad/xtgrad.hpp>
+
+#include "kit/csv_log.hpp"
+#include "kit/options.hpp"
+#include "kit/plot.hpp"
+#include "kit/progress.hpp"
+#include "kit/table.hpp"
+
+namespace {
+
+using namespace xtgrad;
+
+struct Options {
+  std::size_t epochs = 20;
+  std::size_t batch_size = 32;
+  std::vector<std::size_t> hidden = {64};
+  double lr = 1e-2;
+  std::string optimizer = "adam";
+  std::uint64_t seed = 0;
+  int threads = 1;
+  std::string plot, csv;
+};
+
+// What one epoch left behind; accuracies are those of the held-out rows.
+struct Epoch {
+  double loss, train_mode_accuracy, eval_mode_accuracy, samples_per_second;
+};
+
+Sequential<> make_network(std::size_t inputs, const std::vector<std::size_t>& hidden, std::size_t classes,
+                          bool batch_norm) {
+  Sequential<> net{Linear(inputs, hidden[0], {.bias = !batch_norm})};
+  for (std::size_t i = 0; i < hidden.size(); ++i) {
+    // A bias before BatchNorm is dead weight: the mean takes it away again.
+    if (i > 0) net.add(Linear(hidden[i - 1], hidden[i], {.bias = !batch_norm}));
+    if (batch_norm) net.add(BatchNorm1d(hidden[i]));
+    net.add(Relu());
+  }
+  net.add(Linear(hidden.back(), classes));
+  return net;
+}
+
+// Calls f for each BatchNorm layer.
+template <class F>
+void for_each_batch_norm(Sequential<>& net, F f) {
+  for (std::size_t i = 0; i < net.size(); ++i)
+    if (auto* bn = dynamic_cast<BatchNorm1d<>*>(&net[i])) f(*bn);
+}
+
+struct Evaluation {
+  double loss = 0, accuracy = 0;
+  std::vector<float> logits = {};  // of the rows that were evaluated, in their order
+  std::size_t rows = 0;
+};
+
+// Evaluates in batches. A single row at the end, which has no batch statistics, is left out.
+Evaluation evaluate(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
+  const NoGrad guard;
+  Evaluation result;
+  for (auto [x, y] : DataLoader(data, {.batch_size = batch_size, .min_batch = 2})) {
+    const Tensor<> logits = net(x);
+    const double rows = static_cast<double>(y.size());
+    result.loss += static_cast<double>(cross_entropy(logits, y).item()) * rows;
+    result.accuracy += accuracy(logits, y) * rows;
+    result.logits.insert(result.logits.end(), logits.data(), logits.data() + logits.size());
+    result.rows += y.size();
+  }
+  result.loss /= static_cast<double>(result.rows);
+  result.accuracy /= static_cast<double>(result.rows);
+  return result;
+}
+
+// The held-out rows with batch statistics, as a network in train mode sees them; no running statistic changes.
+Evaluation evaluate_in_train_mode(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
+  net.train();
+  for_each_batch_norm(net, [](BatchNorm1d<>& bn) { bn.update(false); });
+  return evaluate(net, data, batch_size);
+}
+
+Evaluation evaluate_in_eval_mode(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
+  net.eval();
+  return evaluate(net, data, batch_size);
+}
+
+std::unique_ptr<Optimizer<float>> make_optimizer(const Options& options, Sequential<>& net) {
+  if (options.optimizer == "sgd")
+    return std::make_unique<SGD<>>(net.parameters(), SGDOptions{.lr = options.lr, .momentum = 0.9});
+  return std::make_unique<Adam<>>(net.parameters(), AdamOptions{.lr = options.lr});
+}
+
+// Trains and prints a line for each epoch.
+std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float>& data,
+                         const Options& options, kit::CsvLog* log) {
+  DataLoader loader(
+      data.train, {.batch_size = options.batch_size, .shuffle = true, .min_batch = 2, .seed = options.seed});
+  const auto optimizer = make_optimizer(options, net);
+  std::vector<Epoch> epochs;
+  for (std::size_t epoch = 1; epoch <= options.epochs; ++epoch) {
+    net.train();
+    kit::Progress bar(fmt::format("{} epoch {}/{}", model, epoch, options.epochs), loader.batches());
+    double loss = 0;
+    std::size_t samples = 0;
+    const auto start = std::chrono::steady_clock::now();
+    for (auto [x, y] : loader) {
+      optimizer->zero_grad();
+      const Tensor<> batch_loss = cross_entropy(net(x), y);
+      batch_loss.backward();
+      optimizer->step();
+      loss += static_cast<double>(batch_loss.item()) * static_cast<double>(y.size());
+      samples += y.size();
+      bar.advance();
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    bar.clear();
+
+    const Epoch result{
+        .loss = loss / static_cast<double>(samples),
+        .train_mode_accuracy = evaluate_in_train_mode(net, data.test, options.batch_size).accuracy,
+        .eval_mode_accuracy = evaluate_in_eval_mode(net, data.test, options.batch_size).accuracy,
+        .samples_per_second = static_cast<double>(samples) / seconds.count()};
+    fmt::print("{:<10} {:>5} {:>8.4f} {:>11.2f} % {:>10.2f} % {:>10.0f}\n", model, epoch, result.loss,
+               100 * result.train_mode_accuracy, 100 * result.eval_mode_accuracy, result.samples_per_second);
+    std::fflush(stdout);
+    if (log != nullptr)
+      log->row(model, epoch, result.loss, result.train_mode_accuracy, result.eval_mode_accuracy,
+               result.samples_per_second);
+    epochs.push_back(result);
+  }
+  return epochs;
+}
+
+// The same weights under running and under batch statistics.
+void print_modes(Sequential<>& net, const Dataset<>& test) {
+  const Evaluation running = evaluate_in_eval_mode(net, test, test.size());
+  kit::Table table({"statistics", "batch size", "rows", "loss", "accuracy", "mean |dy|", "max |dy|"});
+  const auto add = [&](const char* statistics, const std::string& batch_size, const Evaluation& e) {
+    double sum = 0, largest = 0;
+    for (std::size_t i = 0; i < e.logits.size(); ++i) {
+      const double difference =
+          std::abs(static_cast<double>(e.logits[i]) - static_cast<double>(running.logits[i]));
+      sum += difference;
+      largest = std::max(largest, difference);
+    }
+    table.add({statistics, batch_size, std::to_string(e.rows), fmt::format("{:.4f}", e.loss),
+               fmt::format("{:.2f} %", 100 * e.accuracy),
+               fmt::format("{:.4f}", sum / static_cast<double>(e.logits.size())),
+               fmt::format("{:.4f}", largest)});
+  };
+  add("running (eval mode)", "any", running);
+  for (const std::size_t size : {std::size_t{2}, std::size_t{8}, std::size_t{64}, test.size()})
+    add("batch (train mode)", std::to_string(size), evaluate_in_train_mode(net, test, size));
+  fmt::print(
+      "\nThe same weights on the held-out rows; dy is the difference of the outputs from eval mode:\n{}",
+      table.text());
+}
+
+void save_plot(const std::string& file, const std::vector<Epoch>& batchnorm,
+               const std::vector<Epoch>& plain) {
+  std::vector<double> epochs, train_mode, eval_mode, plain_accuracy;
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    epochs.push_back(static_cast<double>(i + 1));
+    train_mode.push_back(100 * batchnorm[i].train_mode_accuracy);
+    eval_mode.push_back(100 * batchnorm[i].eval_mode_accuracy);
+    plain_accuracy.push_back(100 * plain[i].eval_mode_accuracy);
+  }
+  kit::Plot plot{.title = "Digits: accuracy on held-out rows", .x_label = "epoch", .y_label = "accuracy (%)"};
+  plot.add("BatchNorm, train mode", epochs, train_mode);
+  plot.add("BatchNorm, eval mode", epochs, eval_mode);
+  plot.add("plain network", epochs, plain_accuracy);
+  plot.save(file);
+  fmt::print("plot: {}\n", file);
+}
+
+void run(const Options& options) {
+  if (!options.plot.empty()) kit::Plot::check(options.plot);
+  std::optional<kit::CsvLog> log;
+  if (!options.csv.empty())
+    log.emplace(options.csv, std::vector<std::string>{"model", "epoch", "loss", "train_mode_accuracy",
+                                                      "eval_mode_accuracy", "samples_per_second"});
+  set_num_threads(options.threads);
+
+  Dataset<> digits = load_csv(XTGRAD_EXAMPLE_DATA "/digits.csv.gz");
+  for (float& pixel : digits.x.mutable_value().storage()) pixel /= 16;
+  const Split<float> data = split(digits, 0.2, options.seed);
+  fmt::print("digits: {} rows to train on, {} held out; {}, lr {}, batches of {}, seed {}\n",
+             data.train.size(), data.test.size(), options.optimizer, options.lr, options.batch_size,
+             options.seed);
+
+  manual_seed(options.seed);
+  Sequential<> batchnorm = make_network(64, options.hidden, 10, true);
+  manual_seed(options.seed);
+  Sequential<> plain = make_network(64, options.hidden, 10, false);
+  fmt::print("\n{}\n", summary(batchnorm, {64}));
+  fmt::print(
+      "Accuracy on the held-out rows, train mode (batch statistics) beside eval mode (running "
+      "statistics):\n");
+  fmt::print("{:<10} {:>5} {:>8} {:>13} {:>12} {:>10}\n", "model", "epoch", "loss", "train mode", "eval mode",
+             "samples/s");
+  const std::vector<Epoch> with = train("batchnorm", batchnorm, data, options, log ? &*log : nullptr);
+  const std::vector<Epoch> without = train("plain", plain, data, options, log ? &*log : nullptr);
+  print_modes(batchnorm, data.test);
+  if (!options.plot.empty()) save_plot(options.plot, with, without);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Trains an MLP on handwritten digits, with and without BatchNorm, and evaluates it in both modes"};
+  Options o;
+  app.add_option("--epochs", o.epochs, "passes over the data")->check(kit::whole())->capture_default_str();
+  app.add_option("--batch-size", o.batch_size, "rows in a batch, at least 2")
+      ->check(kit::whole(2))
+      ->capture_default_str();
+  app.add_option("--hidden", o.hidden, "widths of the hidden layers, as in 100,100")
+      ->delimiter(',')
+      ->check(kit::whole(1, 1 << 16))
+      ->capture_default_str();
+  app.add_option("--lr", o.lr, "learning rate")->check(kit::positive())->capture_default_str();
+  app.add_option("--optimizer", o.optimizer, "adam, or sgd with momentum 0.9")
+      ->check(CLI::IsMember({"adam", "sgd"}))
+      ->capture_default_str();
+  app.add_option("--seed", o.seed, "of the split, the weights and the order of the rows")
+      ->check(kit::whole(0))
+      ->capture_default_str();
+  app.add_option("--threads", o.threads, "threads in kernels")
+      ->check(kit::whole(1, 1024))
+      ->capture_default_str();
+  app.add_option("--plot", o.plot, "draw accuracy by epoch into FILE.png or FILE.svg");
+  app.add_option("--csv", o.csv, "write the lines of the epochs to a CSV file");
+  return kit::run_main(app, argc, argv, [&] { run(o); });
+}
