@@ -1,0 +1,126 @@
+# programs.bash CLAIM FOLDER: what the example programs in FOLDER do with their command lines; one claim a function.
+set -euo pipefail
+bin=$2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch"
+
+fail() {
+  echo "$*"
+  exit 1
+}
+
+# refuses MESSAGE COMMAND...: the command exits with 2 and one line on stderr that holds MESSAGE, nothing on stdout.
+refuses() {
+  local message=$1 status=0
+  shift
+  "$@" >out 2>err || status=$?
+  [[ $status == 2 ]] || fail "$*: exit status $status, expected 2"
+  [[ $(wc -l <err) == 1 ]] || fail "$*: expected one line: $(cat err)"
+  [[ $(cat err) == *"$message"* ]] || fail "$*: expected '$message' in: $(cat err)"
+  [[ ! -s out ]] || fail "$*: printed before it failed: $(cat out)"
+}
+
+BadOptionsGetOneLineAndStatus2() {
+  refuses '--epochs' "$bin/train_mlp" --epochs 0
+  refuses '--epochs' "$bin/train_mlp" --epochs 3x
+  refuses '--batch-size' "$bin/train_mlp" --batch-size 1
+  refuses '--hidden' "$bin/train_mlp" --hidden 0
+  refuses '--lr' "$bin/train_mlp" --lr nan
+  refuses '--optimizer' "$bin/train_mlp" --optimizer adamm
+  refuses '--seed' "$bin/train_mlp" --seed -1
+  refuses '--threads' "$bin/train_mlp" --threads 0
+  refuses '--verbose' "$bin/train_mlp" --verbose
+  refuses 'extra' "$bin/train_mlp" extra
+}
+
+FilesThatCannotBeWrittenAreFoundBeforeTraining() {
+  refuses 'nowhere' "$bin/train_mlp" --csv nowhere/metrics.csv
+  refuses 'nowhere' "$bin/train_mlp" --plot nowhere/curve.png
+  refuses '.png or .svg' "$bin/train_mlp" --plot curve.pdf
+}
+
+MissingAndUselessDataGetOneLineAndStatus2() {
+  refuses 'missing.csv' "$bin/standardise" --data missing.csv
+  printf 'a,b\n1,2\n' >one.csv
+  refuses 'one.csv' "$bin/standardise" --data one.csv
+  printf '1,2\n3,x\n' >text.csv
+  refuses 'line 2' "$bin/standardise" --data text.csv
+}
+
+HelpExitsWith0() {
+  for program in train_mlp standardise; do
+    "$bin/$program" --help >out || fail "$program --help fails"
+    grep -q -- --help out || fail "$program --help does not mention itself"
+  done
+}
+
+StandardisePrintsTheNumbersOfTheThread() {
+  "$bin/standardise" >out
+  # row, column, x, batch norm in train mode, (x - mean) / biased and unbiased std
+  while read -r row column x train unbiased; do
+    grep -Eq "^ *$row +$column +$x +$train +-?[0-9.]+ +$unbiased " out || fail "row $row, column $column: $(cat out)"
+  done <<'END'
+0 0 -0.3176 1.2727 1.0392
+0 1 -1.0842 -1.2655 -1.0333
+1 0 -1.1290 -0.1024 -0.0836
+1 1 -0.0545 1.1794 0.9630
+2 0 -1.7591 -1.1703 -0.9556
+2 1 -0.5150 0.0860 0.0702
+END
+  # column, mean, unbiased variance and std, running mean and variance
+  while read -r column mean var std running_mean running_var; do
+    grep -Eq "^ *$column +$mean +[0-9.]+ +$var +$std +$running_mean +$running_var$" out || fail "column $column: $(cat out)"
+  done <<'END'
+0 -1.0686 0.5222 0.7227 -0.1069 0.9522
+1 -0.5512 0.2660 0.5158 -0.0551 0.9266
+END
+  grep -q '^num_batches_tracked = 1$' out
+  [[ $(grep -c '^  [a-z]' out) == 5 ]] || fail "expected five reasons: $(cat out)"
+}
+
+StandardiseTakesAUsersFile() {
+  # var = 2 biased, 4 unbiased; the second column is constant
+  printf 'height,same\n1,7\n3,7\n5,7\n3,7\n' >data.csv
+  "$bin/standardise" --data data.csv >out
+  grep -Eq '^ *0 +height +1.0000 +-1.4142 +-1.4142 +-1.2247 ' out || fail "$(cat out)"
+  grep -Eq '^ *height +3.0000 +2.0000 +2.6667 +1.6330 +0.3000 +1.1667$' out || fail "$(cat out)"
+  grep -q 'column same: all values are equal' out || fail "$(cat out)"
+}
+
+TrainMlpReaches97PercentAndEndsWithTheTable() {
+  "$bin/train_mlp" --csv metrics.csv >out
+  [[ $(head -n 1 metrics.csv) == model,epoch,loss,train_mode_accuracy,eval_mode_accuracy,samples_per_second ]]
+  [[ $(wc -l <metrics.csv) == 41 ]] || fail "expected 2 x 20 epochs"
+  awk -F, '$1 == "batchnorm" && $2 == 20 { exit !($5 >= 0.97) }' metrics.csv || fail "$(cat metrics.csv)"
+  awk -F, '$1 == "plain" && $4 != $5 { exit 1 }' metrics.csv || fail "a network without BatchNorm has but one mode"
+  # statistics, batch size and rows of the last five lines
+  diff - <(tail -n 5 out | sed -E 's/ {2,}/|/g' | cut -d'|' -f1-3) <<'END' || fail "$(cat out)"
+running (eval mode)|any|359
+batch (train mode)|2|358
+batch (train mode)|8|359
+batch (train mode)|64|359
+batch (train mode)|359|359
+END
+  ! grep -q $'\r' out || fail "a progress bar on a pipe"
+}
+
+TheSameSeedGivesTheSameNumbers() {
+  for run in 1 2; do
+    "$bin/train_mlp" --epochs 2 --seed 5 --csv $run.csv >/dev/null
+    cut -d, -f1-5 $run.csv >$run
+  done
+  "$bin/train_mlp" --epochs 2 --seed 5 --threads 2 --csv threads.csv >/dev/null
+  cmp 1 2 && cmp 1 <(cut -d, -f1-5 threads.csv)
+  "$bin/train_mlp" --epochs 2 --seed 6 --csv other.csv >/dev/null
+  ! cmp -s 1 <(cut -d, -f1-5 other.csv) || fail "the seed changes nothing"
+}
+
+EveryOptionOfTrainMlpWorks() {
+  "$bin/train_mlp" --epochs 2 --batch-size 64 --hidden 32,16 --lr 0.05 --optimizer sgd --seed 3 --threads 2 \
+    --plot curve.png --csv metrics.csv >out
+  grep -q 'BatchNorm1d(16)' out || fail "$(cat out)"
+  [[ $(head -c 8 curve.png | od -An -tx1 | tr -d ' \n') == 89504e470d0a1a0a ]] || fail "not a PNG"
+}
+
+"$1"
