@@ -191,22 +191,22 @@ bool Backward<T>::needs(std::size_t i) const {
 }
 
 template <class T>
-void Backward<T>::check_version(const char* what, const Array<T>& value, std::uint32_t saved) const {
-  if (value.storage().version() != saved)
+void Backward<T>::check_version(const char* what, const Node<T>& node, std::uint64_t saved) const {
+  if (node.version() != saved)
     fail("{}: its {} of shape {} was changed after the forward pass, and backward needs it as it was",
-         node_.op(), what, value.shape());
+         node_.op(), what, node.value.shape());
 }
 
 template <class T>
 const Tensor<T>& Backward<T>::input(std::size_t i) const {
   const Edge<T>& edge = node_.edges()[i];
-  if (edge.input.defined()) check_version("input", edge.input.value(), edge.version);
+  if (edge.input.defined()) check_version("input", edge.input.node(), edge.version);
   return edge.input;
 }
 
 template <class T>
 Tensor<T> Backward<T>::output() const {
-  check_version("result", node_.value, node_.version);
+  check_version("result", node_, node_.written);
   node_.keep();
   return {&node_, typename Tensor<T>::Adopt{}};
 }

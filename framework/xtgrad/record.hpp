@@ -40,7 +40,7 @@ class Backward {
   friend class Walk<T>;
   Backward(Node<T>& node, Tensor<T> dz, Walk<T>& walk) noexcept
       : node_(node), dz_(std::move(dz)), walk_(walk) {}
-  void check_version(const char* what, const Array<T>& value, std::uint32_t saved) const;
+  void check_version(const char* what, const Node<T>& node, std::uint64_t saved) const;
 
   Node<T>& node_;
   Tensor<T> dz_;
@@ -54,7 +54,7 @@ class Operation final : public Node<T> {
   Operation(const char* op, Array<T>&& result, const Tensor<T>* const (&inputs)[K], F&& backward)
       : Node<T>(op, std::move(result), edges_, largest_number(inputs)), backward_(std::move(backward)) {
     for (std::size_t i = 0; i < K; ++i)
-      if (inputs[i]->defined()) edges_[i] = {*inputs[i], inputs[i]->value().storage().version()};
+      if (inputs[i]->defined()) edges_[i] = {*inputs[i], inputs[i]->node().version()};
     this->requires_grad = true;
   }
 

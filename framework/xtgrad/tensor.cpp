@@ -48,7 +48,7 @@ template <class T>
 Node<T>::Node(const char* op, Array<T>&& v, std::span<Edge<T>> edges, std::int64_t largest_input) noexcept
     : value(std::move(v)),
       number(last_number = std::max(last_number, largest_input) + 1),
-      version(value.storage().version()),
+      written(version()),
       op_(op),
       edges_(edges) {}
 
@@ -101,7 +101,8 @@ const Array<T>& Tensor<T>::value() const {
 
 template <class T>
 Array<T>& Tensor<T>::mutable_value() {
-  node().value.storage().bump_version();
+  ++node().edits;
+  node_->value.storage().bump_version();
   return node_->value;
 }
 

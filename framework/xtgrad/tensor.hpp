@@ -147,7 +147,7 @@ class Tensor {
 template <class T>
 struct Edge {
   Tensor<T> input;
-  std::uint32_t version = 0;
+  std::uint64_t version = 0;
 };
 
 /// Counts its owners and is released without recursion, however long the chain that it ends.
@@ -190,10 +190,15 @@ class Node : public Counted {
   virtual void release() noexcept {}
   virtual bool released() const noexcept { return false; }
 
+  /// Changes with every edit of the values: here, or through a tensor that shares them. The edits here are counted
+  /// apart, because an assignment to the array may give it another block.
+  std::uint64_t version() const noexcept { return std::uint64_t{edits} << 32 | value.storage().version(); }
+
   Array<T> value;
   Tensor<T> grad;
   std::int64_t number;
-  std::uint32_t version;  ///< of the value, when the op had written it
+  std::uint32_t edits = 0;  ///< calls of mutable_value
+  std::uint64_t written;    ///< the version when the op had written the values
   bool requires_grad = false;
 
  protected:
