@@ -2,7 +2,6 @@
 
 #include <ostream>
 
-#include "xtgrad/autograd.hpp"
 #include "xtgrad/check.hpp"
 
 namespace xtgrad {
