@@ -9,8 +9,7 @@ int main() {
 
   // 1000 points of a square; the class says whether both coordinates have the same sign.
   Dataset<> data{default_generator().uniform<float>({1000, 2}, -1, 1), Labels::from_shape({1000})};
-  for (std::size_t n = 0; n < data.size(); ++n)
-    data.y(n) = data.x.value()(n, 0) * data.x.value()(n, 1) > 0 ? 1 : 0;
+  for (std::size_t n = 0; n < data.size(); ++n) data.y(n) = data.x.value()(n, 0) * data.x.value()(n, 1) > 0 ? 1 : 0;
   auto [train, test] = split(data, 0.2, 0);
   DataLoader loader(train, {.batch_size = 32, .shuffle = true, .min_batch = 2});
 

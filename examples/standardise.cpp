@@ -27,8 +27,7 @@ Input read(const std::string& file) {
   if (file.empty()) return {{{-0.3176, -1.08419}, {-1.1290, -0.0545}, {-1.75911, -0.5150}}, {"0", "1"}};
   Csv csv = read_csv(file);
   if (csv.rows < 2)
-    throw std::runtime_error(
-        fmt::format("{}: {} data row; a standard deviation needs two or more", file, csv.rows));
+    throw std::runtime_error(fmt::format("{}: {} data row; a standard deviation needs two or more", file, csv.rows));
   if (csv.header.empty())
     for (std::size_t c = 0; c < csv.columns; ++c) csv.header.push_back(std::to_string(c));
   Array<double> x = empty_array<double>({csv.rows, csv.columns});
@@ -54,19 +53,18 @@ void compare(const Input& input) {
   const auto standardised = [&](std::size_t n, std::size_t c, double divisor) {
     return (x(n, c) - batch.mean(c)) / std::sqrt(batch.m2(c) / divisor);
   };
-  fmt::print("{} rows, {} columns; BatchNorm1d({}, affine = false), eps {}, momentum {}\n\n", N, C, C,
-             bn.options().eps, *bn.options().momentum);
+  fmt::print("{} rows, {} columns; BatchNorm1d({}, affine = false), eps {}, momentum {}\n\n", N, C, C, bn.options().eps,
+             *bn.options().momentum);
 
-  kit::Table values({"row", "column", "x", "BatchNorm1d, train", "(x - mean) / biased std",
-                     "(x - mean) / unbiased std", "BatchNorm1d, eval"});
+  kit::Table values({"row", "column", "x", "BatchNorm1d, train", "(x - mean) / biased std", "(x - mean) / unbiased std",
+                     "BatchNorm1d, eval"});
   double gap = 0;
   for (std::size_t n = 0; n < N; ++n)
     for (std::size_t c = 0; c < C; ++c) {
       if (batch.m2(c) > 0) gap = std::max(gap, std::abs(y.value()(n, c) - standardised(n, c, m)));
       if (n < kShown && c < kShown)
         values.add({std::to_string(n), input.names[c], number(x(n, c)), number(y.value()(n, c)),
-                    number(standardised(n, c, m)), number(standardised(n, c, m - 1)),
-                    number(y_eval.value()(n, c))});
+                    number(standardised(n, c, m)), number(standardised(n, c, m - 1)), number(y_eval.value()(n, c))});
     }
   fmt::print("{}", values.text());
   if (N > kShown || C > kShown) fmt::print("(the first {} rows and columns)\n", kShown);
@@ -74,9 +72,9 @@ void compare(const Input& input) {
   kit::Table statistics(
       {"column", "mean", "biased var", "unbiased var", "unbiased std", "running_mean", "running_var"});
   for (std::size_t c = 0; c < std::min(C, kShown); ++c)
-    statistics.add({input.names[c], number(batch.mean(c)), number(batch.m2(c) / m),
-                    number(batch.m2(c) / (m - 1)), number(std::sqrt(batch.m2(c) / (m - 1))),
-                    number(bn.running_mean().value()(c)), number(bn.running_var().value()(c))});
+    statistics.add({input.names[c], number(batch.mean(c)), number(batch.m2(c) / m), number(batch.m2(c) / (m - 1)),
+                    number(std::sqrt(batch.m2(c) / (m - 1))), number(bn.running_mean().value()(c)),
+                    number(bn.running_var().value()(c))});
   fmt::print("\n{}num_batches_tracked = {}\n", statistics.text(), bn.num_batches_tracked());
 
   fmt::print(R"(
@@ -92,9 +90,8 @@ why
              N, gap, std::sqrt((m - 1) / m));
   for (std::size_t c = 0; c < C; ++c)
     if (batch.m2(c) == 0)
-      fmt::print(
-          "  column {}: all values are equal, the std is 0: BatchNorm1d gives 0, a division gives nan\n",
-          input.names[c]);
+      fmt::print("  column {}: all values are equal, the std is 0: BatchNorm1d gives 0, a division gives nan\n",
+                 input.names[c]);
 }
 
 }  // namespace
@@ -102,7 +99,6 @@ why
 int main(int argc, char** argv) {
   CLI::App app{"BatchNorm1d beside (x - mean) / std, number by number, and why they differ"};
   std::string data;
-  app.add_option("--data", data,
-                 "a CSV file of numbers, one column a channel (default: three rows, two columns)");
+  app.add_option("--data", data, "a CSV file of numbers, one column a channel (default: three rows, two columns)");
   return kit::run_main(app, argc, argv, [&] { compare(read(data)); });
 }

@@ -95,10 +95,10 @@ std::unique_ptr<Optimizer<float>> make_optimizer(const Options& options, Sequent
 }
 
 // Trains and prints a line for each epoch.
-std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float>& data,
-                         const Options& options, kit::CsvLog* log) {
-  DataLoader loader(
-      data.train, {.batch_size = options.batch_size, .shuffle = true, .min_batch = 2, .seed = options.seed});
+std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float>& data, const Options& options,
+                         kit::CsvLog* log) {
+  DataLoader loader(data.train,
+                    {.batch_size = options.batch_size, .shuffle = true, .min_batch = 2, .seed = options.seed});
   const auto optimizer = make_optimizer(options, net);
   std::vector<Epoch> epochs;
   for (std::size_t epoch = 1; epoch <= options.epochs; ++epoch) {
@@ -119,11 +119,10 @@ std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     bar.clear();
 
-    const Epoch result{
-        .loss = loss / static_cast<double>(samples),
-        .train_mode_accuracy = evaluate_in_train_mode(net, data.test, options.batch_size).accuracy,
-        .eval_mode_accuracy = evaluate_in_eval_mode(net, data.test, options.batch_size).accuracy,
-        .samples_per_second = static_cast<double>(samples) / seconds.count()};
+    const Epoch result{.loss = loss / static_cast<double>(samples),
+                       .train_mode_accuracy = evaluate_in_train_mode(net, data.test, options.batch_size).accuracy,
+                       .eval_mode_accuracy = evaluate_in_eval_mode(net, data.test, options.batch_size).accuracy,
+                       .samples_per_second = static_cast<double>(samples) / seconds.count()};
     fmt::print("{:<10} {:>5} {:>8.4f} {:>11.2f} % {:>10.2f} % {:>10.0f}\n", model, epoch, result.loss,
                100 * result.train_mode_accuracy, 100 * result.eval_mode_accuracy, result.samples_per_second);
     std::fflush(stdout);
@@ -142,26 +141,22 @@ void print_modes(Sequential<>& net, const Dataset<>& test) {
   const auto add = [&](const char* statistics, const std::string& batch_size, const Evaluation& e) {
     double sum = 0, largest = 0;
     for (std::size_t i = 0; i < e.logits.size(); ++i) {
-      const double difference =
-          std::abs(static_cast<double>(e.logits[i]) - static_cast<double>(running.logits[i]));
+      const double difference = std::abs(static_cast<double>(e.logits[i]) - static_cast<double>(running.logits[i]));
       sum += difference;
       largest = std::max(largest, difference);
     }
     table.add({statistics, batch_size, std::to_string(e.rows), fmt::format("{:.4f}", e.loss),
                fmt::format("{:.2f} %", 100 * e.accuracy),
-               fmt::format("{:.4f}", sum / static_cast<double>(e.logits.size())),
-               fmt::format("{:.4f}", largest)});
+               fmt::format("{:.4f}", sum / static_cast<double>(e.logits.size())), fmt::format("{:.4f}", largest)});
   };
   add("running (eval mode)", "any", running);
   for (const std::size_t size : {std::size_t{2}, std::size_t{8}, std::size_t{64}, test.size()})
     add("batch (train mode)", std::to_string(size), evaluate_in_train_mode(net, test, size));
-  fmt::print(
-      "\nThe same weights on the held-out rows; dy is the difference of the outputs from eval mode:\n{}",
-      table.text());
+  fmt::print("\nThe same weights on the held-out rows; dy is the difference of the outputs from eval mode:\n{}",
+             table.text());
 }
 
-void save_plot(const std::string& file, const std::vector<Epoch>& batchnorm,
-               const std::vector<Epoch>& plain) {
+void save_plot(const std::string& file, const std::vector<Epoch>& batchnorm, const std::vector<Epoch>& plain) {
   std::vector<double> epochs, train_mode, eval_mode, plain_accuracy;
   for (std::size_t i = 0; i < plain.size(); ++i) {
     epochs.push_back(static_cast<double>(i + 1));
@@ -188,9 +183,8 @@ void run(const Options& options) {
   Dataset<> digits = load_csv(XTGRAD_EXAMPLE_DATA "/digits.csv.gz");
   for (float& pixel : digits.x.mutable_value().storage()) pixel /= 16;
   const Split<float> data = split(digits, 0.2, options.seed);
-  fmt::print("digits: {} rows to train on, {} held out; {}, lr {}, batches of {}, seed {}\n",
-             data.train.size(), data.test.size(), options.optimizer, options.lr, options.batch_size,
-             options.seed);
+  fmt::print("digits: {} rows to train on, {} held out; {}, lr {}, batches of {}, seed {}\n", data.train.size(),
+             data.test.size(), options.optimizer, options.lr, options.batch_size, options.seed);
 
   manual_seed(options.seed);
   Sequential<> batchnorm = make_network(64, options.hidden, 10, true);
@@ -211,8 +205,7 @@ void run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
-      "Trains an MLP on handwritten digits, with and without BatchNorm, and evaluates it in both modes"};
+  CLI::App app{"Trains an MLP on handwritten digits, with and without BatchNorm, and evaluates it in both modes"};
   Options o;
   app.add_option("--epochs", o.epochs, "passes over the data")->check(kit::whole())->capture_default_str();
   app.add_option("--batch-size", o.batch_size, "rows in a batch, at least 2")
@@ -229,9 +222,7 @@ int main(int argc, char** argv) {
   app.add_option("--seed", o.seed, "of the split, the weights and the order of the rows")
       ->check(kit::whole(0))
       ->capture_default_str();
-  app.add_option("--threads", o.threads, "threads in kernels")
-      ->check(kit::whole(1, 1024))
-      ->capture_default_str();
+  app.add_option("--threads", o.threads, "threads in kernels")->check(kit::whole(1, 1024))->capture_default_str();
   app.add_option("--plot", o.plot, "draw accuracy by epoch into FILE.png or FILE.svg");
   app.add_option("--csv", o.csv, "write the lines of the epochs to a CSV file");
   return kit::run_main(app, argc, argv, [&] { run(o); });

@@ -28,8 +28,8 @@ CsvLog::CsvLog(std::filesystem::path path, const std::vector<std::string>& colum
 
 void CsvLog::write(const std::vector<std::string>& cells) {
   if (cells.size() != columns_)
-    throw std::invalid_argument(fmt::format("csv log: {}: a row of {} values, but there are {} columns",
-                                            path_.string(), cells.size(), columns_));
+    throw std::invalid_argument(fmt::format("csv log: {}: a row of {} values, but there are {} columns", path_.string(),
+                                            cells.size(), columns_));
   std::string line;
   for (std::size_t c = 0; c < cells.size(); ++c) line += (c == 0 ? "" : ",") + field(cells[c]);
   errno = 0;

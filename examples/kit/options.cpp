@@ -83,9 +83,8 @@ CLI::Validator real(const std::function<bool(double)>& allowed, const std::strin
 int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& body) {
   occupy_closed_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe then shows as a failed write
-  const std::string program = app.get_name().empty() && argc > 0
-                                  ? std::filesystem::path(argv[0]).filename().string()
-                                  : app.get_name();
+  const std::string program =
+      app.get_name().empty() && argc > 0 ? std::filesystem::path(argv[0]).filename().string() : app.get_name();
   app.name(program);
   try {
     app.parse(argc, argv);
@@ -104,8 +103,7 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
 
 CLI::Validator whole(std::int64_t least, std::int64_t most) {
   const bool bounded = most < std::numeric_limits<std::int64_t>::max();
-  const std::string range =
-      bounded ? fmt::format("from {} to {}", least, most) : fmt::format("at least {}", least);
+  const std::string range = bounded ? fmt::format("from {} to {}", least, most) : fmt::format("at least {}", least);
   return CLI::Validator(
       [=](std::string& text) {
         const auto number = parse<std::int64_t>(text);

@@ -39,9 +39,7 @@ std::string error_text(int error) { return std::generic_category().message(error
 
 bool is_png(const fs::path& file) { return file.extension() == ".png"; }
 
-fs::path folder_of(const fs::path& file) {
-  return file.has_parent_path() ? file.parent_path() : fs::path(".");
-}
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
 
 bool gnuplot_is_installed() {
   const char* path = std::getenv("PATH");
@@ -80,15 +78,15 @@ std::string style(std::size_t index, std::size_t points) {
   constexpr std::array marks = {7, 5, 9, 13, 6, 4, 8};
   constexpr std::size_t marks_per_line = 15;
   return fmt::format("linecolor rgb '{}' dashtype {} linewidth 2 pointtype {} pointsize 1.1 pointinterval {}",
-                     colours[index % colours.size()], dashes[index % dashes.size()],
-                     marks[index % marks.size()], 1 + points / marks_per_line);
+                     colours[index % colours.size()], dashes[index % dashes.size()], marks[index % marks.size()],
+                     1 + points / marks_per_line);
 }
 
 std::string gnuplot_script(const Plot& plot, bool png) {
   std::string script = png ? "set terminal pngcairo noenhanced size 1000,600 font 'Sans,13'\n"
                            : "set terminal svg noenhanced size 1000,600 font 'Sans,15' background 'white'\n";
-  script += fmt::format("set title {}\nset xlabel {}\nset ylabel {}\n", quoted(plot.title),
-                        quoted(plot.x_label), quoted(plot.y_label));
+  script += fmt::format("set title {}\nset xlabel {}\nset ylabel {}\n", quoted(plot.title), quoted(plot.x_label),
+                        quoted(plot.y_label));
   script += "set grid linecolor rgb '#dddddd' linetype 1\nset border 3\nset tics nomirror\n";
   script += "set key below center horizontal Left reverse height 1\n";
   if (plot.log_x) script += "set logscale x\nset format x '%g'\n";
@@ -104,8 +102,8 @@ std::string gnuplot_script(const Plot& plot, bool png) {
     script += "END\n";
     const std::string source = points.empty() ? "keyentry" : fmt::format("$series{} using 1:2", s);
     const std::string name = series.name + (points.empty() ? " (no finite point)" : "");
-    lines += fmt::format("{} {} with linespoints {} title {}", s == 0 ? "plot" : ",", source,
-                         style(s, points.size()), quoted(name));
+    lines += fmt::format("{} {} with linespoints {} title {}", s == 0 ? "plot" : ",", source, style(s, points.size()),
+                         quoted(name));
   }
   return script + lines + '\n';
 }
@@ -169,8 +167,7 @@ class Drawing {
 
   void publish() const {
     if (!is_complete()) fail(file_, "gnuplot wrote an incomplete image; is the disk full?");
-    if (std::rename(name_.c_str(), file_.c_str()) != 0)
-      fail(file_, "cannot be written: " + error_text(errno));
+    if (std::rename(name_.c_str(), file_.c_str()) != 0) fail(file_, "cannot be written: " + error_text(errno));
   }
 
  private:
@@ -191,9 +188,8 @@ void check_range(const Plot& plot) {
   if (!plot.y_range) return;
   const auto [low, high] = *plot.y_range;
   if (!std::isfinite(low) || !std::isfinite(high) || low >= high || (plot.log_y && low <= 0))
-    throw std::invalid_argument(
-        fmt::format("plot: the y range is [{}, {}]; it must be finite and increasing{}", low, high,
-                    plot.log_y ? ", and above 0 on a log scale" : ""));
+    throw std::invalid_argument(fmt::format("plot: the y range is [{}, {}]; it must be finite and increasing{}", low,
+                                            high, plot.log_y ? ", and above 0 on a log scale" : ""));
 }
 
 }  // namespace
@@ -222,8 +218,7 @@ void Plot::check(const fs::path& file) {
 void Plot::save(const fs::path& file) const {
   check(file);
   check_range(*this);
-  if (std::all_of(series.begin(), series.end(),
-                  [this](const Series& s) { return drawable_points(*this, s).empty(); }))
+  if (std::all_of(series.begin(), series.end(), [this](const Series& s) { return drawable_points(*this, s).empty(); }))
     fail(file, "no series has a point that can be drawn");
 
   const Drawing drawing(file);

@@ -34,8 +34,7 @@ void draw(const std::string& line) {
 }  // namespace
 
 std::string progress_line(const std::string& label, std::size_t done, std::size_t total, std::size_t width) {
-  const double share =
-      total == 0 ? 1 : static_cast<double>(std::min(done, total)) / static_cast<double>(total);
+  const double share = total == 0 ? 1 : static_cast<double>(std::min(done, total)) / static_cast<double>(total);
   const std::string percent = fmt::format("{:3}%", static_cast<int>(100 * share));
   const std::size_t room = width == 0 ? 0 : width - 1;  // a full line would wrap on some terminals
   if (room < percent.size()) return "";

@@ -30,8 +30,8 @@ Table::Table(std::vector<std::string> headers) : headers_(std::move(headers)) {}
 
 void Table::add(std::vector<std::string> row) {
   if (row.size() != headers_.size())
-    throw std::invalid_argument(fmt::format("table: a row of {} cells was added, but there are {} headers",
-                                            row.size(), headers_.size()));
+    throw std::invalid_argument(
+        fmt::format("table: a row of {} cells was added, but there are {} headers", row.size(), headers_.size()));
   rows_.push_back(std::move(row));
 }
 

@@ -33,9 +33,7 @@ class Walk {
     mark(root.node());
   }
 
-  bool needs(const Tensor<T>& t) const {
-    return t.requires_grad() && (all_ || on_the_way_.find(t.node_) != nullptr);
-  }
+  bool needs(const Tensor<T>& t) const { return t.requires_grad() && (all_ || on_the_way_.find(t.node_) != nullptr); }
 
   void add(const Tensor<T>& t, Tensor<T>&& gradient) {
     Tensor<T>& sum = pending_.at(t.node_);
@@ -60,12 +58,9 @@ class Walk {
       Tensor<T> gradient = pending_.take(t.node_);
       Node<T>& node = *t.node_;
       if (node.is_leaf() || !all_) finished(t, gradient);
+      if (all_) check_not_released(node);
       const auto leads_on = [this](const Edge<T>& edge) { return needs(edge.input); };
       if (std::none_of(node.edges().begin(), node.edges().end(), leads_on)) continue;
-      check(!node.released(),
-            "backward: {} was already differentiated and its saved values are freed; say retain_graph the "
-            "first time",
-            node.op());
       Backward<T> step(node, std::move(gradient), *this);
       node.backward(step);
       if (!retain_) node.release();
@@ -86,8 +81,15 @@ class Walk {
     }
   }
 
-  /// Whether this handle is the only way to the values.
-  static bool exclusive(const Tensor<T>& t) { return t.node_->unique() && t.value().storage().unique(); }
+  /// Whether this handle is the only way to the values, and no graph remembers them.
+  static bool exclusive(const Tensor<T>& t) {
+    return t.node_->is_leaf() && t.node_->unique() && t.value().storage().unique();
+  }
+
+  /// `gradient` for keeps: values of its own, unless a graph hangs on it.
+  static Tensor<T> owned(Tensor<T>&& gradient) {
+    return grad_enabled() || exclusive(gradient) ? std::move(gradient) : Tensor<T>(Array<T>(gradient.value()));
+  }
 
  private:
   // A hash table from nodes to V: open addressing, linear probing.
@@ -158,12 +160,14 @@ class Walk {
     Table<bool> seen;
     PoolVector<Node<T>*> reached{&root};
     seen.at(&root) = true;
-    for (std::size_t i = 0; i < reached.size(); ++i)
+    for (std::size_t i = 0; i < reached.size(); ++i) {
+      if (on_the_way_.find(reached[i]) == nullptr) check_not_released(*reached[i]);
       for (const Edge<T>& edge : reached[i]->edges())
         if (edge.input.requires_grad() && edge.input.number() >= smallest_ && !seen.at(edge.input.node_)) {
           seen.at(edge.input.node_) = true;
           reached.push_back(edge.input.node_);
         }
+    }
     std::sort(reached.begin(), reached.end(), [](auto* a, auto* b) { return a->number < b->number; });
     for (Node<T>* node : reached)
       for (const Edge<T>& edge : node->edges())
@@ -171,6 +175,12 @@ class Walk {
           on_the_way_.at(node) = true;
           break;
         }
+  }
+
+  static void check_not_released(const Node<T>& node) {
+    check(!node.released(),
+          "backward: {} was already differentiated and its saved values are freed; say retain_graph the first time",
+          node.op());
   }
 
   static void add_in_place(Tensor<T>& sum, const Tensor<T>& gradient) {
@@ -193,8 +203,8 @@ bool Backward<T>::needs(std::size_t i) const {
 template <class T>
 void Backward<T>::check_version(const char* what, const Node<T>& node, std::uint64_t saved) const {
   if (node.version() != saved)
-    fail("{}: its {} of shape {} was changed after the forward pass, and backward needs it as it was",
-         node_.op(), what, node.value.shape());
+    fail("{}: its {} of shape {} was changed after the forward pass, and backward needs it as it was", node_.op(), what,
+         node.value.shape());
 }
 
 template <class T>
@@ -216,8 +226,7 @@ void Backward<T>::add(std::size_t i, Tensor<T> d) {
   const Tensor<T>& input = node_.edges()[i].input;
   if (!needs(i)) return;
   if (d.shape() != input.shape())
-    fail("{}: backward gave a gradient of shape {} for an input of shape {}", node_.op(), d.shape(),
-         input.shape());
+    fail("{}: backward gave a gradient of shape {} for an input of shape {}", node_.op(), d.shape(), input.shape());
   walk_.add(input, std::move(d));
 }
 
@@ -228,8 +237,8 @@ Tensor<T> seed_for(const char* what, const Tensor<T>& y, const Tensor<T>& seed) 
   check(y.requires_grad(), "{}: the tensor of shape {} does not depend on anything that requires grad", what,
         y.shape());
   if (!seed.defined()) {
-    check(y.size() == 1, "{}: the tensor has shape {}; only one element can do without a seed of that shape",
-          what, y.shape());
+    check(y.size() == 1, "{}: the tensor has shape {}; only one element can do without a seed of that shape", what,
+          y.shape());
     return Tensor<T>::ones(y.shape());
   }
   check(seed.shape() == y.shape(), "{}: the seed has shape {}, the tensor {}", what, seed.shape(), y.shape());
@@ -239,7 +248,7 @@ Tensor<T> seed_for(const char* what, const Tensor<T>& y, const Tensor<T>& seed) 
 }  // namespace
 
 template <class T>
-void Tensor<T>::backward(const Tensor& seed, BackwardOptions options) const {
+void Tensor<T>::backward_from(const Tensor& seed, BackwardOptions options) const {
   Tensor start = seed_for("backward", *this, seed);
   const GradMode mode(options.create_graph);
   Walk<T> walk(*this, {}, options.retain_graph || options.create_graph);
@@ -250,18 +259,14 @@ void Tensor<T>::backward(const Tensor& seed, BackwardOptions options) const {
     Tensor& grad = leaf.node_->grad;
     if (grad.defined())
       Walk<T>::accumulate(grad, std::move(gradient));
-    else if (options.create_graph || Walk<T>::exclusive(gradient))
-      grad = std::move(gradient);
     else
-      grad = Tensor(Array<T>(gradient.value()));  // it is also the caller's seed, or another leaf's gradient
+      grad = Walk<T>::owned(std::move(gradient));  // it may also be the caller's seed, or another leaf's gradient
   }
 }
 
 template <class T>
-std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs,
-                            const GradOptions<T>& options) {
-  for (const Tensor<T>& x : xs)
-    check(x.requires_grad(), "grad: an x of shape {} does not require grad", x.shape());
+std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs, const GradOptions<T>& options) {
+  for (const Tensor<T>& x : xs) check(x.requires_grad(), "grad: an x of shape {} does not require grad", x.shape());
   std::vector<Tensor<T>> gradients(xs.size());
   if (xs.empty()) return gradients;
   Tensor<T> start = seed_for("grad", y, options.seed);
@@ -273,14 +278,14 @@ std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs,
       if (&xs[i].value() == &t.value()) gradients[i] = gradient;
   });
   for (std::size_t i = 0; i < xs.size(); ++i)
-    if (!gradients[i].defined()) gradients[i] = Tensor<T>::zeros(xs[i].shape());
+    gradients[i] = gradients[i].defined() ? Walk<T>::owned(std::move(gradients[i])) : Tensor<T>::zeros(xs[i].shape());
   return gradients;
 }
 
 template class Backward<float>;
 template class Backward<double>;
-template void Tensor<float>::backward(const Tensor<float>&, BackwardOptions) const;
-template void Tensor<double>::backward(const Tensor<double>&, BackwardOptions) const;
+template void Tensor<float>::backward_from(const Tensor<float>&, BackwardOptions) const;
+template void Tensor<double>::backward_from(const Tensor<double>&, BackwardOptions) const;
 template std::vector<Tensor<float>> grad(const Tensor<float>&, std::span<const Tensor<float>>,
                                          const GradOptions<float>&);
 template std::vector<Tensor<double>> grad(const Tensor<double>&, std::span<const Tensor<double>>,

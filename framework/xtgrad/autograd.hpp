@@ -36,7 +36,7 @@ class NoGrad : GradMode {
 /// Options of grad().
 template <class T>
 struct GradOptions {
-  Tensor<T> seed = {};  ///< what dy is contracted with, of y's shape; may be left out if y has one element
+  Tensor<T> seed = {};        ///< what dy is contracted with, of y's shape; may be left out if y has one element
   bool retain_graph = false;  ///< keep what the ops saved, so that a walk can run through them again
   bool create_graph = false;  ///< build a graph of the gradients; implies retain_graph
 };
@@ -44,8 +44,7 @@ struct GradOptions {
 /// The gradients of y with respect to each of xs, which may be leaves or results of ops; no .grad() changes.
 /// A gradient that is zero because y does not depend on an x at all is a tensor of zeros.
 template <class T>
-std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs,
-                            const GradOptions<T>& options = {});
+std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs, const GradOptions<T>& options = {});
 
 template <class T>
 std::vector<Tensor<T>> grad(const Tensor<T>& y, std::initializer_list<Tensor<T>> xs,

@@ -31,11 +31,11 @@ void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T*
   static_cast<void>(one_thread);
   if (M == 0 || N == 0) return;
   if (K == 0) {
-    if (beta == T(0)) std::fill_n(C, M * N, T(0));
+    std::transform(C, C + M * N, C, [beta](T c) { return beta == T(0) ? T(0) : beta * c; });
     return;
   }
-  check(std::max({M, N, K}) <= std::numeric_limits<int>::max(),
-        "gemm: {} x {} x {} is more than BLAS can count", M, N, K);
+  check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
+        K);
   const int n = static_cast<int>(N), k = static_cast<int>(K);
   const int lda = a == Op::plain ? k : static_cast<int>(M), ldb = b == Op::plain ? n : k;
   const auto rows = [&](long first, long last) {

@@ -14,8 +14,7 @@ struct Run {
   std::size_t position = 0;         ///< of the output's first element
   std::size_t size = 1;             ///< elements in the run
   std::array<std::size_t, K> at{};  ///< of each input's first element
-  std::array<long, K>
-      step{};  ///< 1 where an input runs along with the output, 0 where it repeats one element
+  std::array<long, K> step{};       ///< 1 where an input runs along with the output, 0 where it repeats one element
 };
 
 /// Covers an output of shape `out` with the longest runs over which each of K inputs, all of which broadcast

@@ -45,8 +45,7 @@ class Buffer {
     std::copy(first, last, data_);
   }
   Buffer(const Buffer& other) : Buffer(other.begin(), other.end()) {}
-  Buffer(Buffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer& operator=(const Buffer& other) {
     if (this != &other) {
       resize(other.size_);
@@ -54,8 +53,12 @@ class Buffer {
     }
     return *this;
   }
+  // What others share stays shared: they get the values too.
   Buffer& operator=(Buffer&& other) noexcept {
-    swap(other);
+    if (size_ == other.size_ && !unique())
+      std::copy_n(other.data_, size_, data_);
+    else
+      swap(other);
     return *this;
   }
   ~Buffer() { release(); }
@@ -69,9 +72,7 @@ class Buffer {
     return other;
   }
   /// Whether this is the block's only owner.
-  bool unique() const noexcept {
-    return data_ == nullptr || header().owners.load(std::memory_order_acquire) == 1;
-  }
+  bool unique() const noexcept { return data_ == nullptr || header().owners.load(std::memory_order_acquire) == 1; }
 
   /// How often the block was opened for writing since it was made; shared by all its owners.
   std::uint32_t version() const noexcept { return data_ == nullptr ? 0 : header().version; }
@@ -128,7 +129,7 @@ class Buffer {
   static_assert(sizeof(Header) <= kAlignment);
 
   static T* allocate(size_type size) {
-    auto* const block = static_cast<std::byte*>(memory::allocate(kAlignment + size * sizeof(T)));
+    auto* const block = static_cast<std::byte*>(memory::allocate(kAlignment + bytes<T>(size)));
     new (block) Header{1, 0};
     return reinterpret_cast<T*>(block + kAlignment);
   }

@@ -9,9 +9,7 @@ namespace {
 
 struct Warnings {
   std::mutex mutex;
-  WarningHandler handler = [](const std::string& text) {
-    std::fprintf(stderr, "warning: %s\n", text.c_str());
-  };
+  WarningHandler handler = [](const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); };
   std::set<std::string> seen;
 };
 

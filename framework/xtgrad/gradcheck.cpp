@@ -81,8 +81,7 @@ class Checker {
     for (const Tensors& group : cotangents) {
       std::vector<Tensors> gradients;
       for (const Tensor<double>& v : group) gradients.push_back(analytic(o, v));
-      for (std::size_t w = 0; w < wanted_.size(); ++w)
-        compare(o, w, group, gradients, largest(references[w]), random);
+      for (std::size_t w = 0; w < wanted_.size(); ++w) compare(o, w, group, gradients, largest(references[w]), random);
     }
   }
 
@@ -116,9 +115,6 @@ class Checker {
       }
     }
     if (worst < 0) return;  // an empty input
-    // Where the derivative is exactly zero, all that is left of the differences is rounding.
-    if (worst_analytic == 0 && worst <= rounding) return;
-    report_.smallest = std::min(report_.smallest, scale);
     if (options_.cotangent.defined()) {
       const double lengths = std::sqrt(dot(group[0], group[0]) / dot(random, random));
       if (scale < 1e-3 * reference * lengths)
@@ -130,6 +126,9 @@ class Checker {
       // What is nearly zero is judged by what it could have been, or rounding would decide.
       scale = std::max(scale, 1e-3 * reference * lengths);
     }
+    // Where the derivative is exactly zero, all that is left of the differences is rounding.
+    if (worst_analytic == 0 && worst <= rounding) return;
+    report_.smallest = std::min(report_.smallest, scale);
     const double relative = worst == 0 ? 0 : worst / scale;
     if (!(relative <= options_.tolerance)) report_.passed = false;
     if (!(relative <= report_.worst)) {
@@ -143,8 +142,7 @@ class Checker {
 
   // d<v, output o>/dx_k for each v: (f(x-2h) - 8 f(x-h) + 8 f(x+h) - f(x+2h)) / 12h. `rounding` is raised to
   // what the rounding of f alone can make of it.
-  std::vector<double> differences(std::size_t o, std::size_t i, std::size_t k, const Tensors& group,
-                                  double& rounding) {
+  std::vector<double> differences(std::size_t o, std::size_t i, std::size_t k, const Tensors& group, double& rounding) {
     double& x = inputs_[i].mutable_value().storage()[k];
     const double middle = x, h = options_.step * std::max(1.0, std::abs(middle));
     std::vector<double> result(group.size(), 0);
@@ -170,9 +168,9 @@ class Checker {
 }  // namespace
 
 std::string GradcheckReport::message() const {
-  std::string text = fmt::format(
-      "{}: {}: worst relative error {:.3g}, at element {} of input {}: analytic {:.12g}, numeric {:.12g}", op,
-      passed ? "passed" : "FAILED", worst, index, input, analytic, numeric);
+  std::string text =
+      fmt::format("{}: {}: worst relative error {:.3g}, at element {} of input {}: analytic {:.12g}, numeric {:.12g}",
+                  op, passed ? "passed" : "FAILED", worst, index, input, analytic, numeric);
   for (const std::string& warning : warnings) text += "\n" + warning;
   return text;
 }
@@ -189,9 +187,8 @@ GradcheckReport gradgradcheck(const std::string& op, const DifferentiableFunctio
                               const GradcheckOptions& options) {
   const GradMode recording(true);
   Tensors with_cotangent = inputs;
-  with_cotangent.push_back(options.cotangent.defined()
-                               ? Array<double>(options.cotangent.value())
-                               : Generator(options.seed + 1).normal<double>(f(inputs).shape()));
+  with_cotangent.push_back(options.cotangent.defined() ? Array<double>(options.cotangent.value())
+                                                       : Generator(options.seed + 1).normal<double>(f(inputs).shape()));
   with_cotangent.back().requires_grad(true);
   const auto gradients = [&f](const Tensors& in) {
     const Tensors xs(in.begin(), in.end() - 1);

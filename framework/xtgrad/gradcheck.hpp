@@ -33,11 +33,10 @@ struct GradcheckOptions {
 /// What a check found.
 struct GradcheckReport {
   bool passed = true;
-  std::string op;       ///< the name that was given
-  double worst = 0;     ///< largest of max |analytic - numeric| / max |numeric| over the inputs
-  double smallest = 0;  ///< smallest of max |numeric| over the inputs: what the check had to hold on to
-  std::size_t input =
-      0;  ///< the input with the worst error, the element of it, and the two derivatives there
+  std::string op;         ///< the name that was given
+  double worst = 0;       ///< largest of max |analytic - numeric| / max |numeric| over the inputs
+  double smallest = 0;    ///< smallest of max |numeric| over the inputs: what the check had to hold on to
+  std::size_t input = 0;  ///< the input with the worst error, the element of it, and the two derivatives there
   std::size_t index = 0;
   double analytic = 0;
   double numeric = 0;
@@ -55,7 +54,6 @@ GradcheckReport gradcheck(const std::string& op, const DifferentiableFunction& f
 
 /// Checks the gradient of the gradient: of (inputs, v) -> d<v, f(inputs)>/dinputs, also with respect to v.
 GradcheckReport gradgradcheck(const std::string& op, const DifferentiableFunction& f,
-                              const std::vector<Tensor<double>>& inputs,
-                              const GradcheckOptions& options = {});
+                              const std::vector<Tensor<double>>& inputs, const GradcheckOptions& options = {});
 
 }  // namespace xtgrad

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <limits>
 #include <mutex>
 #include <new>
 
@@ -25,7 +26,7 @@ constexpr bool kPooled = true;
 constexpr std::align_val_t kAlign{kAlignment};
 
 // Size classes: four to a doubling, from one cache line up; at most a quarter of a block is waste.
-constexpr std::size_t kClasses = 4 * 42;
+constexpr std::size_t kClasses = 4 * 58;
 
 struct SizeClass {
   std::size_t index;
@@ -115,9 +116,9 @@ void* from_system(std::size_t bytes) {
 }  // namespace
 
 void* allocate(std::size_t bytes) {
+  if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
   if constexpr (!kPooled) return from_system(bytes);
   const SizeClass size = size_class(bytes);
-  if (size.index >= kClasses) throw std::bad_alloc();
   FreeList& list = free_lists[size.index];
   if (list.head == nullptr) [[unlikely]] {
     register_thread();

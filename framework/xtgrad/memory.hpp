@@ -8,6 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <new>
 #include <vector>
 
 namespace xtgrad::memory {
@@ -17,6 +19,13 @@ inline constexpr std::size_t kAlignment = 64;
 
 /// A block of at least `bytes` bytes, uninitialised. Throws std::bad_alloc.
 [[nodiscard]] void* allocate(std::size_t bytes);
+
+/// The size of n elements. Throws std::bad_alloc where that is more than can be counted.
+template <class T>
+std::size_t bytes(std::size_t n) {
+  if (n > std::numeric_limits<std::size_t>::max() / (2 * sizeof(T))) throw std::bad_alloc();
+  return n * sizeof(T);
+}
 
 /// Returns a block to the pool; `bytes` is what it was asked for with.
 void deallocate(void* block, std::size_t bytes) noexcept;
@@ -38,7 +47,7 @@ struct PoolAllocator {
   PoolAllocator() noexcept = default;
   template <class U>
   PoolAllocator(const PoolAllocator<U>&) noexcept {}  // NOLINT: allocators convert
-  T* allocate(std::size_t n) { return static_cast<T*>(memory::allocate(n * sizeof(T))); }
+  T* allocate(std::size_t n) { return static_cast<T*>(memory::allocate(memory::bytes<T>(n))); }
   void deallocate(T* block, std::size_t n) noexcept { memory::deallocate(block, n * sizeof(T)); }
   friend bool operator==(PoolAllocator, PoolAllocator) noexcept { return true; }
 };

@@ -38,8 +38,7 @@ class Backward {
 
  private:
   friend class Walk<T>;
-  Backward(Node<T>& node, Tensor<T> dz, Walk<T>& walk) noexcept
-      : node_(node), dz_(std::move(dz)), walk_(walk) {}
+  Backward(Node<T>& node, Tensor<T> dz, Walk<T>& walk) noexcept : node_(node), dz_(std::move(dz)), walk_(walk) {}
   void check_version(const char* what, const Node<T>& node, std::uint64_t saved) const;
 
   Node<T>& node_;

@@ -28,8 +28,8 @@ Shape broadcast_shape(const char* op, const Shape& a, const Shape& b) {
     if (extent == 1)
       extent = shorter[i];
     else if (shorter[i] != 1 && shorter[i] != extent) [[unlikely]]
-      fail("{}: shapes {} and {} do not broadcast: axis {} is {} against {}", op, a, b, lead + i,
-           longer[lead + i], shorter[i]);
+      fail("{}: shapes {} and {} do not broadcast: axis {} is {} against {}", op, a, b, lead + i, longer[lead + i],
+           shorter[i]);
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #include "xtgrad/tensor.hpp"
 
+#include <algorithm>
 #include <ostream>
 
 #include "xtgrad/check.hpp"
@@ -14,8 +15,8 @@ constinit thread_local std::int64_t last_number = 0;
 // Copies nested initializer lists row by row.
 template <class T, class List>
 void flatten(const List& list, std::size_t axis, Shape& shape, T*& out) {
-  check(list.size() == shape[axis], "Tensor: the rows of an initialiser differ in length: {} and {}",
-        shape[axis], list.size());
+  check(list.size() == shape[axis], "Tensor: the rows of an initialiser differ in length: {} and {}", shape[axis],
+        list.size());
   if constexpr (std::is_same_v<List, std::initializer_list<T>>)
     out = std::copy(list.begin(), list.end(), out);
   else
@@ -55,7 +56,9 @@ template <class T>
 Tensor<T>::Tensor(T scalar) : Tensor(full_array<T>({}, scalar)) {}
 
 template <class T>
-Tensor<T>::Tensor(std::initializer_list<T> values) : Tensor(array_of<T>(values, {values.size()})) {}
+Tensor<T>::Tensor(std::initializer_list<Number<T>> values) : Tensor(empty_array<T>({values.size()})) {
+  std::ranges::transform(values, node_->value.data(), &Number<T>::value);
+}
 
 template <class T>
 Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> values)
@@ -63,18 +66,16 @@ Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> values)
 
 template <class T>
 Tensor<T>::Tensor(std::initializer_list<std::initializer_list<std::initializer_list<T>>> values)
-    : Tensor(array_of<T>(
-          values,
-          {values.size(), values.size() == 0 ? 0 : values.begin()->size(),
-           values.size() == 0 || values.begin()->size() == 0 ? 0 : values.begin()->begin()->size()})) {}
+    : Tensor(array_of<T>(values,
+                         {values.size(), values.size() == 0 ? 0 : values.begin()->size(),
+                          values.size() == 0 || values.begin()->size() == 0 ? 0 : values.begin()->begin()->size()})) {}
 
 template <class T>
 Tensor<T>::Tensor(Array<T>&& values) : node_(new Node<T>(std::move(values))) {}
 
 template <class T>
 Node<T>& Tensor<T>::node() const {
-  check(node_ != nullptr,
-        "Tensor: this tensor is not defined (it was default-constructed, or has no gradient yet)");
+  check(node_ != nullptr, "Tensor: this tensor is not defined (it was default-constructed, or has no gradient yet)");
   return *node_;
 }
 

@@ -8,6 +8,7 @@
 // A graph lives on one thread. Separate graphs on separate threads may share leaves that nobody writes.
 #pragma once
 
+#include <concepts>
 #include <initializer_list>
 #include <iosfwd>
 #include <span>
@@ -42,6 +43,15 @@ Tensor<T> neg(const Tensor<T>& x);
 template <class T>
 Tensor<T> greater(const Tensor<T>& x, const Tensor<T>& y);
 
+/// An element of an initialiser list. Tensor<> t{{1}, {2}} is then a column: {1} is an element only as a last resort.
+template <class T>
+struct Number {
+  template <class U>
+  requires std::is_arithmetic_v<U> Number(U number)
+      : value(static_cast<T>(number)) {}  // NOLINT: so that it can stand in a list
+  T value;
+};
+
 /// Options of Tensor::backward.
 struct BackwardOptions {
   bool retain_graph = false;  ///< keep what the ops saved, so that backward can run through them again
@@ -61,7 +71,7 @@ class Tensor {
   /// A scalar, shape ().
   Tensor(T scalar);  // NOLINT: so that 2 * t converts
   /// Values of one, two or three axes: Tensor<> t{{1, 2, 3}, {4, 5, 6}}. Throws if the rows differ in length.
-  Tensor(std::initializer_list<T> values);
+  Tensor(std::initializer_list<Number<T>> values);
   Tensor(std::initializer_list<std::initializer_list<T>> values);
   Tensor(std::initializer_list<std::initializer_list<std::initializer_list<T>>> values);
   /// Takes over the array.
@@ -111,8 +121,11 @@ class Tensor {
   /// Adds d(this)/d(leaf), contracted with `seed`, to the gradient of every leaf that this tensor depends on
   /// and that requires grad. Without a seed the tensor must have one element. If it throws, no leaf has
   /// changed.
-  void backward(const Tensor& seed, BackwardOptions options = {}) const;
-  void backward(BackwardOptions options = {}) const { backward(Tensor(), options); }
+  template <std::same_as<Tensor> Seed>  // a template, so that braces are options
+  void backward(const Seed& seed, BackwardOptions options = {}) const {
+    backward_from(seed, options);
+  }
+  void backward(BackwardOptions options = {}) const { backward_from(Tensor(), options); }
 
   friend Tensor operator+(const Tensor& x, const Tensor& y) { return add(x, y); }
   friend Tensor operator-(const Tensor& x, const Tensor& y) { return sub(x, y); }
@@ -139,6 +152,7 @@ class Tensor {
   Tensor(Node<T>* node, Adopt) noexcept : node_(node) {}
   Node<T>& node() const;
   std::int64_t number() const noexcept;
+  void backward_from(const Tensor& seed, BackwardOptions options) const;
 
   Node<T>* node_ = nullptr;
 };

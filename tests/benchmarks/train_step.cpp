@@ -13,8 +13,7 @@ using namespace xtgrad;
 void tiny(benchmark::State& state) {
   manual_seed(0);
   set_num_threads(1);
-  Sequential net{Linear(2, 16),   BatchNorm1d(16), Relu(),       Linear(16, 16),
-                 BatchNorm1d(16), Relu(),          Linear(16, 2)};
+  Sequential net{Linear(2, 16), BatchNorm1d(16), Relu(), Linear(16, 16), BatchNorm1d(16), Relu(), Linear(16, 2)};
   SGD sgd(net.parameters(), {.lr = 1e-2, .momentum = 0.9});
   const Tensor<> x = default_generator().normal<float>({32, 2});
   Labels y = full_array<std::int64_t>({32}, 0);

@@ -50,16 +50,13 @@ class InFolder : public testing::Test {
  protected:
   void SetUp() override {
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ =
-        fs::path(testing::TempDir()) / fmt::format("xtgrad_kit_{}_{}", test->test_suite_name(), test->name());
+    folder_ = fs::path(testing::TempDir()) / fmt::format("xtgrad_kit_{}_{}", test->test_suite_name(), test->name());
     fs::remove_all(folder_);
     fs::create_directory(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  std::size_t files() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), {}));
-  }
+  std::size_t files() const { return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), {})); }
 
   fs::path folder_;
 };
@@ -264,8 +261,8 @@ TEST_F(Plot, AnSvgEscapesItsTexts) {
 }
 
 TEST_F(Plot, AnyNameIsSafe) {
-  for (const char* name : {"a b.png", "it's.png", "\"q\".png", "back\\slash\\n.png", "|touch x.png",
-                           "$(x);`y`.png", "-d.png", "~.png", "new\nline.png"}) {
+  for (const char* name : {"a b.png", "it's.png", "\"q\".png", "back\\slash\\n.png", "|touch x.png", "$(x);`y`.png",
+                           "-d.png", "~.png", "new\nline.png"}) {
     plot_.save(folder_ / name);
     EXPECT_TRUE(fs::exists(folder_ / name)) << name;
   }
@@ -312,9 +309,8 @@ TEST_F(Plot, OtherExtensionsAreRefused) {
 
 TEST_F(Plot, AMissingFolderIsRefused) {
   const fs::path path = folder_ / "none" / "p.png";
-  EXPECT_EQ(
-      error<std::runtime_error>([&] { kit::Plot::check(path); }),
-      "plot: " + path.string() + ": there is no folder " + (folder_ / "none").string() + "; make it first");
+  EXPECT_EQ(error<std::runtime_error>([&] { kit::Plot::check(path); }),
+            "plot: " + path.string() + ": there is no folder " + (folder_ / "none").string() + "; make it first");
 }
 
 TEST_F(Plot, AFolderThatCannotBeWrittenIsRefused) {
@@ -337,9 +333,8 @@ TEST_F(Plot, AMissingGnuplotIsRefusedWithTheRemedy) {
   setenv("PATH", folder_.c_str(), 1);
   const std::string message = error<std::runtime_error>([&] { kit::Plot::check("p.png"); });
   setenv("PATH", path.c_str(), 1);
-  EXPECT_EQ(
-      message,
-      "plot: p.png: gnuplot draws the plots, and it is not installed; type: apt-get install gnuplot-nox");
+  EXPECT_EQ(message,
+            "plot: p.png: gnuplot draws the plots, and it is not installed; type: apt-get install gnuplot-nox");
 }
 
 TEST_F(Plot, AGnuplotThatFailsOrStopsHalfwayLeavesTheOldPlot) {
@@ -443,11 +438,9 @@ TEST_F(RunMain, HelpIsPrintedToStdoutAndReturns0) {
 
 TEST_F(RunMain, BadOptionsReturn2WithOneLine) {
   for (const char* junk : {"3x", "0", "-1", "1.5", "", " 3", "010", "0x10", "nan", "99999999999999999999"})
-    expect_refused({"--epochs", junk},
-                   fmt::format("--epochs: \"{}\" is not a whole number of at least 1", junk));
+    expect_refused({"--epochs", junk}, fmt::format("--epochs: \"{}\" is not a whole number of at least 1", junk));
   expect_refused({"--epochs", "3\n4"}, "--epochs: \"3 4\" is not a whole number of at least 1");
-  expect_refused({"--epochs", "9999999999"},
-                 "--epochs: \"9999999999\" is not a value of its type, or is out of range");
+  expect_refused({"--epochs", "9999999999"}, "--epochs: \"9999999999\" is not a value of its type, or is out of range");
   expect_refused({"--epochs"}, "--epochs: its value is missing");
   expect_refused({"--seed", "-3"}, "--seed: \"-3\" is not a whole number from 0 to 99");
   for (const char* junk : {"nan", "inf", "0", "-1", "1e999", "x", "0x1p3", "1,5"})

@@ -102,14 +102,12 @@ class Reader {
         row_line_ = line_number;
       }
       const std::size_t parsed = csv_parse(&parser_, line.data(), line.size(), on_field, on_row, this);
-      check(parsed == line.size(),
-            "a quote inside a field; quote the whole field, and double the quotes inside it");
+      check(parsed == line.size(), "a quote inside a field; quote the whole field, and double the quotes inside it");
     }
     check(csv_fini(&parser_, on_field, on_row, this) == 0, "a field opens with a quote that is never closed");
 
     if (csv_.columns == 0) fail("the file has no rows");
-    if (csv_.rows == 0)
-      fail(fmt::format("there is a header ({} columns) but no row of data below it", csv_.columns));
+    if (csv_.rows == 0) fail(fmt::format("there is a header ({} columns) but no row of data below it", csv_.columns));
     return std::move(csv_);
   }
 
@@ -184,10 +182,9 @@ class Reader {
 
   void check_field_count() const {
     if (row_.size() == csv_.columns) return;
-    const bool decimal_comma = row_.size() == 2 * csv_.columns ||
-                               std::any_of(row_.begin(), row_.end(), [](const std::string& field) {
-                                 return field.find(';') != field.npos;
-                               });
+    const bool decimal_comma =
+        row_.size() == 2 * csv_.columns ||
+        std::any_of(row_.begin(), row_.end(), [](const std::string& field) { return field.find(';') != field.npos; });
     fail_in_row(fmt::format("{} field{} found, but {} expected, as in the first row (line {}){}", row_.size(),
                             row_.size() == 1 ? "" : "s", csv_.columns, first_line_,
                             decimal_comma ? decimal_comma_remedy : ""));
@@ -222,8 +219,8 @@ Csv parse_csv(std::string_view text, const std::string& name) {
   if (text.empty()) throw std::runtime_error(fmt::format("{}: the file is empty", name));
   if (const std::size_t nul = text.find('\0'); nul != text.npos) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
-    throw std::runtime_error(fmt::format(
-        "{}: line {}: a NUL byte; the file is not text, or is UTF-16: write it as UTF-8", name, line));
+    throw std::runtime_error(
+        fmt::format("{}: line {}: a NUL byte; the file is not text, or is UTF-16: write it as UTF-8", name, line));
   }
   return Reader(name).read(text);
 }

@@ -13,8 +13,7 @@ template <class T>
 Dataset<T> Dataset<T>::rows(const std::size_t* positions, std::size_t count) const {
   Shape shape = x.shape();
   const std::size_t width = size() == 0 ? 0 : x.size() / size();
-  for (std::size_t i = 0; i < count; ++i)
-    check(positions[i] < size(), "Dataset: row {} of {}", positions[i], size());
+  for (std::size_t i = 0; i < count; ++i) check(positions[i] < size(), "Dataset: row {} of {}", positions[i], size());
   shape[0] = count;
   Array<T> values = empty_array<T>(shape);
   Labels labels = empty_array<std::int64_t>({count});
@@ -50,8 +49,8 @@ template <class T>
 Split<T> split(const Dataset<T>& data, double test_fraction, std::uint64_t seed) {
   const std::size_t N = data.size();
   const double wanted = std::round(test_fraction * static_cast<double>(N));
-  check(wanted >= 1 && wanted < static_cast<double>(N),
-        "split: a fraction of {} of {} rows leaves one part empty", test_fraction, N);
+  check(wanted >= 1 && wanted < static_cast<double>(N), "split: a fraction of {} of {} rows leaves one part empty",
+        test_fraction, N);
   const auto n_test = static_cast<std::size_t>(wanted);
   const std::vector<std::size_t> order = Generator(seed).permutation(N);
   return {data.rows(order.data() + n_test, N - n_test), data.rows(order.data(), n_test)};
@@ -62,8 +61,8 @@ DataLoader<T>::DataLoader(Dataset<T> data, LoaderOptions options)
     : data_(std::move(data)), options_(options), generator_(options.seed) {
   const std::size_t N = data_.size();
   check(options.batch_size > 0, "DataLoader: batch_size is 0");
-  check(data_.y.shape() == Shape{N}, "DataLoader: x is {}, labels {}, expected one label a row",
-        data_.x.shape(), data_.y.shape());
+  check(data_.y.shape() == Shape{N}, "DataLoader: x is {}, labels {}, expected one label a row", data_.x.shape(),
+        data_.y.shape());
   check(options.min_batch <= options.batch_size, "DataLoader: min_batch is {}, above the batch size {}",
         options.min_batch, options.batch_size);
   check(batches() > 0, "DataLoader: {} rows make no batch of size {}", N, options.batch_size);

@@ -74,9 +74,7 @@ class DataLoader {
       return *this;
     }
     void operator++(int) { ++next_; }
-    friend bool operator==(const Iterator& i, std::default_sentinel_t) {
-      return i.next_ == i.loader_->batches();
-    }
+    friend bool operator==(const Iterator& i, std::default_sentinel_t) { return i.next_ == i.loader_->batches(); }
 
    private:
     friend class DataLoader;

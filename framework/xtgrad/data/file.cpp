@@ -40,8 +40,7 @@ std::string read_raw(const path& file) {
 
   std::string content;
   std::array<char, chunk_size> chunk;
-  while (const std::size_t n = std::fread(chunk.data(), 1, chunk.size(), stream.get()))
-    content.append(chunk.data(), n);
+  while (const std::size_t n = std::fread(chunk.data(), 1, chunk.size(), stream.get())) content.append(chunk.data(), n);
   if (std::ferror(stream.get())) fail_with_errno(file, errno);  // a directory opens well and fails here
   return content;
 }
@@ -81,13 +80,12 @@ std::string gunzip(const path& file, std::string_view packed) {
     if (status == Z_BUF_ERROR)  // no progress: more input was needed, and there is none
       fail(file, "the gzip stream is truncated; copy or download the file again");
     if (status != Z_OK && status != Z_STREAM_END)
-      fail(file, fmt::format("the gzip stream is corrupt ({}); copy or download the file again",
-                             z.msg ? z.msg : "bad data"));
+      fail(file,
+           fmt::format("the gzip stream is corrupt ({}); copy or download the file again", z.msg ? z.msg : "bad data"));
     if (status == Z_STREAM_END) {
       if (packed.empty()) return content;
       if (!packed.starts_with(gzip_magic))
-        fail(file,
-             fmt::format("{} bytes that are not gzip follow the gzip stream; cut them off", packed.size()));
+        fail(file, fmt::format("{} bytes that are not gzip follow the gzip stream; cut them off", packed.size()));
       inflateReset(&z);
     }
   }

@@ -97,17 +97,14 @@ struct Centred {
   long C;
   typename P::Registers shift, offset;
 
-  XTGRAD_INLINE Centred(P p, const T* from, long channels, long c, const double* shifts,
-                        const double* offsets)
+  XTGRAD_INLINE Centred(P p, const T* from, long channels, long c, const double* shifts, const double* offsets)
       : panel(p), x(from + c), C(channels) {
     for (long k = 0; k < U; ++k) {
       shift[k] = panel.load(shifts + c, k);
       offset[k] = panel.load(offsets + c, k);
     }
   }
-  XTGRAD_INLINE D operator()(long n, long k) const {
-    return (panel.load(x + n * C, k) - shift[k]) - offset[k];
-  }
+  XTGRAD_INLINE D operator()(long n, long k) const { return (panel.load(x + n * C, k) - shift[k]) - offset[k]; }
 };
 
 // gamma * inv_std of register k; gamma may be null.
@@ -185,8 +182,7 @@ void batch_norm(long m, long C, const T* x, Channels stats, const T* gamma, cons
 }
 
 template <class T>
-void batch_norm_sums(long m, long C, const T* x, const T* dy, Channels stats, double* sum_dy,
-                     double* sum_dy_xhat) {
+void batch_norm_sums(long m, long C, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat) {
   sum_pairs(m, C, sum_dy, sum_dy_xhat, [=](auto panel, long c) {
     struct Term {
       Centred<decltype(panel), T> centred;
@@ -202,8 +198,8 @@ void batch_norm_sums(long m, long C, const T* x, const T* dy, Channels stats, do
 }
 
 template <class T>
-void batch_norm_dx(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma,
-                   const double* sum_dy, const double* sum_dy_xhat, T* dx) {
+void batch_norm_dx(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
+                   const double* sum_dy_xhat, T* dx) {
   const D count = splat(static_cast<double>(m));
   for (long first = 0; first < m; first += kBlock)
     for_each_panel(C, [=](auto panel, long c) {

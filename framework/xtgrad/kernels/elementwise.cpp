@@ -31,10 +31,8 @@ struct Loops {
   static void value(long n, const T* const* in, const long* step, T* z) {
     const Streams<T, sizeof...(K)> x(in, step);
     long i = 0;
-    for (; i + Lanes<T>::size <= n; i += Lanes<T>::size)
-      Op::template value<Lanes<T>>(x.load(K, i)...).store(z + i);
-    if (const long r = n - i; r > 0)
-      Tail<T>::store(Op::template value<Lanes<T>>(x.tail(K, i, r)...), z + i, r);
+    for (; i + Lanes<T>::size <= n; i += Lanes<T>::size) Op::template value<Lanes<T>>(x.load(K, i)...).store(z + i);
+    if (const long r = n - i; r > 0) Tail<T>::store(Op::template value<Lanes<T>>(x.tail(K, i, r)...), z + i, r);
   }
 
   template <unsigned long I>
@@ -44,8 +42,7 @@ struct Loops {
     for (; i + Lanes<T>::size <= n; i += Lanes<T>::size)
       chain<I>(Lanes<T>::load(dz + i), Lanes<T>::load(z + i), x.load(K, i)...).store(d + i);
     if (const long r = n - i; r > 0)
-      Tail<T>::store(chain<I>(Tail<T>::load(dz + i, r), Tail<T>::load(z + i, r), x.tail(K, i, r)...), d + i,
-                     r);
+      Tail<T>::store(chain<I>(Tail<T>::load(dz + i, r), Tail<T>::load(z + i, r), x.tail(K, i, r)...), d + i, r);
   }
 
   static Elementwise<T> entry() {
@@ -65,8 +62,7 @@ struct Loops {
   template <unsigned long I>
   static void set(Elementwise<T>& entry) {
     // Where nothing is saved the formula is used on tensors as it stands: it is a copy or a sign.
-    if constexpr (Op::saves[I] != formulas::kNothing && Op::saves[I] != formulas::kConstant)
-      entry.vjp[I] = &vjp<I>;
+    if constexpr (Op::saves[I] != formulas::kNothing && Op::saves[I] != formulas::kConstant) entry.vjp[I] = &vjp<I>;
   }
 };
 

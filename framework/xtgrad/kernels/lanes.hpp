@@ -28,9 +28,9 @@ struct Lanes {
   XTGRAD_INLINE friend Lanes operator-(const Lanes& a, const Lanes& b) { return a.v - b.v; }
   XTGRAD_INLINE friend Lanes operator*(const Lanes& a, const Lanes& b) { return a.v * b.v; }
   XTGRAD_INLINE friend Lanes operator/(const Lanes& a, const Lanes& b) { return a.v / b.v; }
-  XTGRAD_INLINE friend Lanes operator-(const Lanes& a) { return -a.v; }
+  XTGRAD_INLINE friend Lanes operator-(const Lanes& a) { return a.v ^ Batch(T(-0.0)); }
   XTGRAD_INLINE friend Mask operator>(const Lanes& a, const Lanes& b) { return a.v > b.v; }
-  XTGRAD_INLINE friend Mask truth(const Lanes& a) { return a.v != Batch(T(0)); }
+  XTGRAD_INLINE friend Mask truth(const Lanes& a) { return !(a.v == Batch(T(0))); }
   XTGRAD_INLINE friend Lanes where(Mask condition, const Lanes& a, const Lanes& b) {
     return xsimd::select(condition, a.v, b.v);
   }

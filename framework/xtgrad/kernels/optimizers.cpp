@@ -8,8 +8,7 @@ namespace {
 
 template <class T>
 void sgd(long n, T* w, const T* g, T* v, double lr_, double momentum_, double weight_decay_) {
-  const T lr = static_cast<T>(lr_), momentum = static_cast<T>(momentum_),
-          decay = static_cast<T>(weight_decay_);
+  const T lr = static_cast<T>(lr_), momentum = static_cast<T>(momentum_), decay = static_cast<T>(weight_decay_);
   if (v == nullptr) {
     for (long i = 0; i < n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
     return;

@@ -10,8 +10,7 @@ double softmax_cross_entropy(long N, long C, const T* logits, const std::int64_t
   double loss = 0;
   for (long n = 0; n < N; ++n, logits += C, probabilities += C) {
     T largest = logits[0];
-    for (long c = 1; c < C; ++c)
-      largest = logits[c] > largest || logits[c] != logits[c] ? logits[c] : largest;
+    for (long c = 1; c < C; ++c) largest = logits[c] > largest || logits[c] != logits[c] ? logits[c] : largest;
     const L shift{typename L::Batch(largest)};
     long c = 0;
     for (; c + L::size <= C; c += L::size) exp(L::load(logits + c) - shift).store(probabilities + c);
@@ -28,8 +27,7 @@ double softmax_cross_entropy(long N, long C, const T* logits, const std::int64_t
 }
 
 template <class T>
-void softmax_cross_entropy_vjp(long N, long C, const T* probabilities, const std::int64_t* labels, T scale,
-                               T* d) {
+void softmax_cross_entropy_vjp(long N, long C, const T* probabilities, const std::int64_t* labels, T scale, T* d) {
   for (long n = 0; n < N; ++n, probabilities += C, d += C) {
     for (long c = 0; c < C; ++c) d[c] = scale * probabilities[c];
     d[labels[n]] = scale * (probabilities[labels[n]] - T(1));

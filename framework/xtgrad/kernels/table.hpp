@@ -54,20 +54,17 @@ struct Table {
   /// y = gamma * (x - mean) * inv_std + beta; gamma and beta may be null (1 and 0)
   void (*batch_norm)(long m, long C, const T* x, Channels stats, const T* gamma, const T* beta, T* y);
   /// sum_dy = sum(dy), sum_dy_xhat = sum(dy * xhat), each (C)
-  void (*batch_norm_sums)(long m, long C, const T* x, const T* dy, Channels stats, double* sum_dy,
-                          double* sum_dy_xhat);
+  void (*batch_norm_sums)(long m, long C, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat);
   /// dx = gamma * inv_std * (dy - sum_dy / m - xhat * sum_dy_xhat / m)
-  void (*batch_norm_dx)(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma,
-                        const double* sum_dy, const double* sum_dy_xhat, T* dx);
+  void (*batch_norm_dx)(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
+                        const double* sum_dy_xhat, T* dx);
   /// dx = gamma * inv_std * dy
   void (*batch_norm_scale)(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx);
 
   /// probabilities (N, C) = softmax(logits (N, C)); returns sum over n of -log probabilities[n, labels[n]]
-  double (*softmax_cross_entropy)(long N, long C, const T* logits, const std::int64_t* labels,
-                                  T* probabilities);
+  double (*softmax_cross_entropy)(long N, long C, const T* logits, const std::int64_t* labels, T* probabilities);
   /// d (N, C) = scale * (probabilities - one_hot(labels))
-  void (*softmax_cross_entropy_vjp)(long N, long C, const T* probabilities, const std::int64_t* labels,
-                                    T scale, T* d);
+  void (*softmax_cross_entropy_vjp)(long N, long C, const T* probabilities, const std::int64_t* labels, T scale, T* d);
 
   /// v = momentum v + g + weight_decay w; w -= lr v. Without momentum v may be null.
   void (*sgd)(long n, T* w, const T* g, T* v, double lr, double momentum, double weight_decay);

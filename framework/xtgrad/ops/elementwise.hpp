@@ -120,8 +120,9 @@ void evaluate(const Tensor<T>* const (&in)[K], Array<T>& z) {
 /// The gradient of input I in the shape of the result. Operands that the vjp does not read are undefined.
 template <class Op, std::size_t I, class T, std::size_t K>
 Tensor<T> vjp(const Tensor<T>& dz, const Tensor<T>& z, const Tensor<T> (&in)[K]) {
-  if (Op::saves[I] == formulas::kNothing || grad_enabled())
-    return [&]<std::size_t... k>(std::index_sequence<k...>) { return chain<Op, I>(dz, z, in[k]...); }
+  if (Op::saves[I] == formulas::kNothing || grad_enabled()) return [&]<std::size_t... k>(std::index_sequence<k...>) {
+      return chain<Op, I>(dz, z, in[k]...);
+    }
   (std::make_index_sequence<K>());
 
   // The kernel is given dz in place of what it does not read.
@@ -132,8 +133,8 @@ Tensor<T> vjp(const Tensor<T>& dz, const Tensor<T>& z, const Tensor<T> (&in)[K])
   for_each_run(dz.shape(), shapes, [&](const Run<K>& run) {
     const T* at[K];
     for (std::size_t k = 0; k < K; ++k) at[k] = operand(in[k]).data() + run.at[k];
-    kernel<Op, T>().vjp[I](static_cast<long>(run.size), dz.data() + run.position,
-                           operand(z).data() + run.position, at, run.step.data(), d.data() + run.position);
+    kernel<Op, T>().vjp[I](static_cast<long>(run.size), dz.data() + run.position, operand(z).data() + run.position, at,
+                           run.step.data(), d.data() + run.position);
   });
   return d;
 }

@@ -20,8 +20,7 @@ void backward_by_reference(Backward<T>& b, std::size_t inputs, Reference&& refer
                               [](Backward<T>& alias) { alias.add(0, alias.dz()); }));
     operands.push_back(b.needs(i) ? wanted.back() : input);
   }
-  const std::vector<Tensor<T>> gradients =
-      grad(reference(operands), wanted, {.seed = b.dz(), .create_graph = true});
+  const std::vector<Tensor<T>> gradients = grad(reference(operands), wanted, {.seed = b.dz(), .create_graph = true});
   for (std::size_t i = 0, next = 0; i < inputs; ++i)
     if (b.needs(i)) b.add(i, gradients[next++]);
 }

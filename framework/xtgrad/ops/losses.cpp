@@ -18,8 +18,7 @@ void check_labels(const char* op, const Tensor<T>& logits, const Labels& labels)
     fail("{}: logits are {}, labels {}, expected ({},)", op, shape, labels.shape(), shape[0]);
   for (std::size_t n = 0; n < shape[0]; ++n)
     if (labels(n) < 0 || labels(n) >= static_cast<std::int64_t>(shape[1]))
-      fail("{}: label {} in row {} is not a class of 0 to {}", op, labels(n), n,
-           static_cast<long>(shape[1]) - 1);
+      fail("{}: label {} in row {} is not a class of 0 to {}", op, labels(n), n, static_cast<long>(shape[1]) - 1);
 }
 
 }  // namespace
@@ -43,20 +42,17 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels) {
   check_labels("cross_entropy", logits, labels);
   const long N = static_cast<long>(logits.shape()[0]), C = static_cast<long>(logits.shape()[1]);
   Array<T> p = empty_array<T>(logits.shape());
-  const double total =
-      kernels::table<T>().softmax_cross_entropy(N, C, logits.data(), labels.data(), p.data());
+  const double total = kernels::table<T>().softmax_cross_entropy(N, C, logits.data(), labels.data(), p.data());
   Array<T> loss = full_array<T>({}, static_cast<T>(total / static_cast<double>(N)));
-  return record("cross_entropy", std::move(loss), {&logits},
-                [p = std::move(p), labels, N, C](Backward<T>& b) {
-                  if (grad_enabled())
-                    return backward_by_reference(b, 1, [&labels](const std::vector<Tensor<T>>& in) {
-                      return reference::cross_entropy(in[0], labels);
-                    });
-                  Array<T> d = empty_array<T>(b.shape(0));
-                  kernels::table<T>().softmax_cross_entropy_vjp(N, C, p.data(), labels.data(),
-                                                                b.dz().item() / static_cast<T>(N), d.data());
-                  b.add(0, std::move(d));
-                });
+  return record("cross_entropy", std::move(loss), {&logits}, [p = std::move(p), labels, N, C](Backward<T>& b) {
+    if (grad_enabled())
+      return backward_by_reference(
+          b, 1, [&labels](const std::vector<Tensor<T>>& in) { return reference::cross_entropy(in[0], labels); });
+    Array<T> d = empty_array<T>(b.shape(0));
+    kernels::table<T>().softmax_cross_entropy_vjp(N, C, p.data(), labels.data(), b.dz().item() / static_cast<T>(N),
+                                                  d.data());
+    b.add(0, std::move(d));
+  });
 }
 
 template <class T>

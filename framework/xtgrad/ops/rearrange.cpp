@@ -7,8 +7,8 @@ namespace xtgrad {
 template <class T>
 Tensor<T> reshape(const Tensor<T>& x, const Shape& shape) {
   if (x.shape() == shape) return x;
-  check(size_of(shape) == x.size(), "reshape: {} elements of shape {} do not fill the shape {}", x.size(),
-        x.shape(), shape);
+  check(size_of(shape) == x.size(), "reshape: {} elements of shape {} do not fill the shape {}", x.size(), x.shape(),
+        shape);
   return record("reshape", shared_array(x.value(), shape), {&x},
                 [](Backward<T>& b) { b.add(0, reshape(b.dz(), b.shape(0))); });
 }

@@ -70,8 +70,7 @@ Shape without(const Shape& shape, const Axes& axes) {
 // The sum down to `kept`, which has as many axes as x.
 template <class T>
 Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept) {
-  return record("sum", summed(x.value(), kept), {&x},
-                [](Backward<T>& b) { b.add(0, expand(b.dz(), b.shape(0))); });
+  return record("sum", summed(x.value(), kept), {&x}, [](Backward<T>& b) { b.add(0, expand(b.dz(), b.shape(0))); });
 }
 
 }  // namespace

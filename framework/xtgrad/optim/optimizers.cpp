@@ -9,8 +9,7 @@ namespace xtgrad {
 namespace {
 
 void check_option(const char* who, const char* name, double value, double limit = INFINITY) {
-  check(value >= 0 && value < limit, "{}: {} is {}, expected a number from 0 up to {}", who, name, value,
-        limit);
+  check(value >= 0 && value < limit, "{}: {} is {}, expected a number from 0 up to {}", who, name, value, limit);
 }
 
 template <class T>
@@ -23,8 +22,7 @@ std::vector<Array<T>> zeros_like(const std::vector<Tensor<T>>& tensors) {
 }  // namespace
 
 template <class T>
-Optimizer<T>::Optimizer(std::vector<Tensor<T>> parameters, double lr)
-    : parameters_(std::move(parameters)), lr_(lr) {
+Optimizer<T>::Optimizer(std::vector<Tensor<T>> parameters, double lr) : parameters_(std::move(parameters)), lr_(lr) {
   check_option("optimizer", "lr", lr);
   check(!parameters_.empty(), "optimizer: the list of parameters is empty");
   for (const Tensor<T>& p : parameters_)
@@ -87,8 +85,8 @@ void Adam<T>::step() {
                                  .weight_decay = options_.weight_decay,
                                  .correction1 = 1 - std::pow(options_.beta1, t),
                                  .correction2 = 1 - std::pow(options_.beta2, t)};
-    kernels::table<T>().adam(static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(),
-                             first_[i].data(), second_[i].data(), step);
+    kernels::table<T>().adam(static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(), first_[i].data(),
+                             second_[i].data(), step);
   }
 }
 

@@ -51,10 +51,10 @@ Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
   }
   BatchNormResult<T> result = batch_norm(x, gamma_, beta_, options_.eps);
   if (layout.m() == 2 && x.requires_grad() && result.y.requires_grad())
-    warn_once(fmt::format(
-        "BatchNorm1d: two values per channel: xhat is +-1 whatever they are, and no gradient gets through "
-        "to the input but what eps leaks; got input {}",
-        x.shape()));
+    warn_once(
+        fmt::format("BatchNorm1d: two values per channel: xhat is +-1 whatever they are, and no gradient gets through "
+                    "to the input but what eps leaks; got input {}",
+                    x.shape()));
   if (update_) commit(result.batch);
   return std::move(result.y);
 }
@@ -130,8 +130,8 @@ template <class T>
 void BatchNorm1d<T>::set_running_statistics(const Array<T>& mean, const Array<T>& var) {
   check_tracked("set_running_statistics");
   for (const Array<T>* statistic : {&mean, &var})
-    check(statistic->shape() == Shape{C_}, "BatchNorm1d: a running statistic is {}, expected ({},)",
-          statistic->shape(), C_);
+    check(statistic->shape() == Shape{C_}, "BatchNorm1d: a running statistic is {}, expected ({},)", statistic->shape(),
+          C_);
   for (const T value : var.storage())
     check(value >= 0, "BatchNorm1d: a running variance is {}, expected a number that is not negative", value);
   running_mean_.mutable_value().storage() = mean.storage();

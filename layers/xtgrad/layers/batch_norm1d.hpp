@@ -22,12 +22,10 @@ enum class NonFinite {
 
 /// Options of BatchNorm1d; they never change after construction.
 struct BatchNorm1dOptions {
-  double eps = 1e-5;  ///< added to the variance, inside the root
-  std::optional<double> momentum =
-      0.1;             ///< weight of the new value; nullopt: cumulative average, 1 / batches so far
-  bool affine = true;  ///< have gamma and beta
-  bool track_running_stats =
-      true;  ///< have running statistics; without them the batch's own always normalise
+  double eps = 1e-5;                     ///< added to the variance, inside the root
+  std::optional<double> momentum = 0.1;  ///< weight of the new value; nullopt: cumulative average, 1 / batches so far
+  bool affine = true;                    ///< have gamma and beta
+  bool track_running_stats = true;       ///< have running statistics; without them the batch's own always normalise
   NonFinite non_finite = NonFinite::skip;
 };
 

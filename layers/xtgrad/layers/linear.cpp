@@ -10,8 +10,7 @@ namespace xtgrad {
 
 template <class T>
 Linear<T>::Linear(std::size_t inputs, std::size_t outputs, LinearOptions options) {
-  check(inputs > 0 && outputs > 0, "Linear: {} inputs and {} outputs, expected at least one of each", inputs,
-        outputs);
+  check(inputs > 0 && outputs > 0, "Linear: {} inputs and {} outputs, expected at least one of each", inputs, outputs);
   const double bound = 1 / std::sqrt(static_cast<double>(inputs));
   weight_ = Tensor<T>::zeros({outputs, inputs}).requires_grad(true);
   init::uniform(weight_, bound);
@@ -33,8 +32,7 @@ void Linear<T>::visit(Visitor<T>& v) {
 
 template <class T>
 std::string Linear<T>::name() const {
-  return fmt::format("Linear({}, {}{})", weight_.shape()[1], weight_.shape()[0],
-                     bias_.defined() ? "" : ", no bias");
+  return fmt::format("Linear({}, {}{})", weight_.shape()[1], weight_.shape()[0], bias_.defined() ? "" : ", no bias");
 }
 
 template class Linear<float>;

@@ -7,8 +7,7 @@ namespace xtgrad {
 
 /// Options of Linear.
 struct LinearOptions {
-  bool bias =
-      true;  ///< add a bias; before a BatchNorm it is dead weight, because the mean takes it away again
+  bool bias = true;  ///< add a bias; before a BatchNorm it is dead weight, because the mean takes it away again
 };
 
 /// x (N, I) -> (N, O) with weight (O, I) and bias (O), both drawn uniformly from [-1/sqrt(I), 1/sqrt(I)] as

@@ -89,8 +89,7 @@ std::vector<std::pair<std::string, Tensor<T>>> Module<T>::named_parameters() {
   std::vector<std::pair<std::string, Tensor<T>>> result;
   std::set<const void*> seen;
   for (const Member<T>& member : Members<T>(*this).list)
-    if (member.trained && seen.insert(&member.tensor->value()).second)
-      result.emplace_back(member.name, *member.tensor);
+    if (member.trained && seen.insert(&member.tensor->value()).second) result.emplace_back(member.name, *member.tensor);
   return result;
 }
 
@@ -125,22 +124,23 @@ void Module<T>::load_state_dict(const StateDict<T>& state) {
   std::string problems;
   std::vector<const typename StateDict<T>::value_type*> sources;
   for (const Member<T>& member : members.list) {
-    const auto it = std::find_if(state.begin(), state.end(),
-                                 [&](const auto& entry) { return entry.first == member.name; });
+    const auto it =
+        std::find_if(state.begin(), state.end(), [&](const auto& entry) { return entry.first == member.name; });
     if (it == state.end()) {
       problems += fmt::format("; {} is missing", member.name);
       continue;
     }
     sources.push_back(&*it);
     const bool is_count = std::holds_alternative<Labels>(it->second);
-    const Shape& have =
-        is_count ? std::get<Labels>(it->second).shape() : std::get<Tensor<T>>(it->second).shape();
+    const Shape& have = is_count ? std::get<Labels>(it->second).shape() : std::get<Tensor<T>>(it->second).shape();
     const Shape& want = member.count != nullptr ? member.count->shape() : member.tensor->shape();
     if (is_count != (member.count != nullptr))
-      problems += fmt::format("; {} is {}", member.name,
-                              is_count ? "an integer, expected real" : "real, expected an integer");
+      problems +=
+          fmt::format("; {} is {}", member.name, is_count ? "an integer, expected real" : "real, expected an integer");
     else if (have != want)
       problems += fmt::format("; {} is {}, expected {}", member.name, have, want);
+    else if (is_count && std::get<Labels>(it->second)() < 0)
+      problems += fmt::format("; {} is {}, expected a count", member.name, std::get<Labels>(it->second)());
     else if (member.rule == BufferRule::not_negative) {
       for (const T value : std::get<Tensor<T>>(it->second).value().storage())
         if (!(value >= 0)) {
@@ -161,8 +161,7 @@ void Module<T>::load_state_dict(const StateDict<T>& state) {
     if (members.list[i].count != nullptr)
       *members.list[i].count = std::get<Labels>(sources[i]->second);
     else
-      members.list[i].tensor->mutable_value().storage() =
-          std::get<Tensor<T>>(sources[i]->second).value().storage();
+      members.list[i].tensor->mutable_value().storage() = std::get<Tensor<T>>(sources[i]->second).value().storage();
 }
 
 template <class T>
@@ -174,22 +173,33 @@ void Module<T>::train(bool on) {
 
 template <class T>
 std::string summary(Module<T>& net, const Shape& row) {
-  // A batch of three zero rows goes through, the fewest that batch statistics work on without a warning, and
-  // what it leaves in the buffers is undone.
+  // A batch of three zero rows goes through, the fewest that batch statistics work on without a warning. What it leaves
+  // in buffers and counts is undone, whatever happens; parameters are not touched.
+  struct Undo {
+    explicit Undo(Module<T>& net) : members(net) {
+      for (const Member<T>& m : members.list) {
+        tensors.push_back(m.tensor != nullptr && !m.trained ? m.tensor->value() : Array<T>());
+        counts.push_back(m.count != nullptr ? *m.count : Labels());
+      }
+    }
+    ~Undo() {
+      shapes_of_this_thread<T>() = nullptr;
+      for (std::size_t i = 0; i < members.list.size(); ++i) {
+        const Member<T>& m = members.list[i];
+        if (m.count != nullptr) *m.count = counts[i];
+        if (m.tensor != nullptr && !m.trained) m.tensor->mutable_value().storage() = tensors[i].storage();
+      }
+    }
+    Members<T> members;
+    std::vector<Array<T>> tensors;
+    std::vector<Labels> counts;
+  };
   Shape input{3};
   for (const std::size_t extent : row) input.push_back(extent);
   Shapes<T> shapes;
   {
-    const StateDict<T> before = net.state_dict();
+    const Undo undo(net);
     const NoGrad guard;
-    struct Undo {
-      Module<T>& net;
-      const StateDict<T>& state;
-      ~Undo() {
-        shapes_of_this_thread<T>() = nullptr;
-        net.load_state_dict(state);
-      }
-    } const undo{net, before};
     shapes_of_this_thread<T>() = &shapes;
     net(Tensor<T>::zeros(input));
   }
@@ -198,16 +208,14 @@ std::string summary(Module<T>& net, const Shape& row) {
     std::string layer, shape, parameters;
   };
   std::vector<Line> lines{{"layer", "output", "parameters"}};
-  const auto describe = [&](auto& self, const std::string& path, Module<T>& module,
-                            std::size_t depth) -> void {
+  const auto describe = [&](auto& self, const std::string& path, Module<T>& module, std::size_t depth) -> void {
     const auto it =
         std::find_if(shapes.begin(), shapes.end(), [&](const auto& entry) { return entry.first == &module; });
     std::string shape = it == shapes.end() ? "-" : to_string(it->second);
     if (shape.starts_with("(3")) shape.replace(1, 1, "N");
     lines.push_back({std::string(2 * depth, ' ') + (path.empty() ? "" : path + " ") + module.name(), shape,
                      std::to_string(module.parameter_count())});
-    for_each_child(module,
-                   [&](const std::string& name, Module<T>& child) { self(self, name, child, depth + 1); });
+    for_each_child(module, [&](const std::string& name, Module<T>& child) { self(self, name, child, depth + 1); });
   };
   describe(describe, "", net, 0);
 

@@ -112,10 +112,8 @@ TEST(Csv, AHeaderWithoutDataIsRefused) {
 TEST(Csv, ARaggedRowIsRefused) {
   EXPECT_EQ(error("a,b,c\n1,2,3\n4,5\n"),
             "t.csv: line 3: 2 fields found, but 3 expected, as in the first row (line 1)");
-  EXPECT_EQ(error("1,2,3\n4\n"),
-            "t.csv: line 2: 1 field found, but 3 expected, as in the first row (line 1)");
-  EXPECT_EQ(error("\n1,2,3\n4,5,6,7\n"),
-            "t.csv: line 3: 4 fields found, but 3 expected, as in the first row (line 2)");
+  EXPECT_EQ(error("1,2,3\n4\n"), "t.csv: line 2: 1 field found, but 3 expected, as in the first row (line 1)");
+  EXPECT_EQ(error("\n1,2,3\n4,5,6,7\n"), "t.csv: line 3: 4 fields found, but 3 expected, as in the first row (line 2)");
 }
 
 TEST(Csv, ADecimalCommaIsRefusedWithTheRemedy) {
@@ -127,14 +125,13 @@ TEST(Csv, ADecimalCommaIsRefusedWithTheRemedy) {
   EXPECT_EQ(error("a;b\n1;2\n"), "t.csv: line 2: column 1 (\"a;b\"): \"1;2\" is not a number" + remedy);
   EXPECT_EQ(error("a,b\n1,5,2,5\n"),
             "t.csv: line 2: 4 fields found, but 2 expected, as in the first row (line 1)" + remedy);
-  EXPECT_EQ(error("1,5;2,5\n3,5;4,5\n"),
-            "t.csv: line 2: column 2 (\"5;2\"): \"5;4\" is not a number" + remedy);
+  EXPECT_EQ(error("1,5;2,5\n3,5;4,5\n"), "t.csv: line 2: column 2 (\"5;2\"): \"5;4\" is not a number" + remedy);
 }
 
 TEST(Csv, ValuesThatAreNotFiniteAreRefused) {
   for (const std::string text : {"nan", "NaN", "inf", "-inf", "+inf", "Infinity", "nan(1)"})
-    EXPECT_EQ(error("a,b\n0,0\n1," + text + "\n"), "t.csv: line 3: column 2 (\"b\"): \"" + text +
-                                                       "\" is not finite; remove the row or fill in a value");
+    EXPECT_EQ(error("a,b\n0,0\n1," + text + "\n"),
+              "t.csv: line 3: column 2 (\"b\"): \"" + text + "\" is not finite; remove the row or fill in a value");
 }
 
 TEST(Csv, ValuesOutsideTheRangeOfADoubleAreRefused) {
@@ -151,46 +148,39 @@ TEST(Csv, HexadecimalIsRefused) {
 
 TEST(Csv, TextIsRefused) {
   for (const std::string text : {"x", "1x", "1 2", "+-1", "++1", "--1", "+", "-", "e5", "1e", "1_000"})
-    EXPECT_EQ(error("a\n" + text + "\n"),
-              "t.csv: line 2: column 1 (\"a\"): \"" + text + "\" is not a number");
+    EXPECT_EQ(error("a\n" + text + "\n"), "t.csv: line 2: column 1 (\"a\"): \"" + text + "\" is not a number");
 }
 
 TEST(Csv, ABadNumberInTheFirstRowIsNotTakenForAHeader) {
-  EXPECT_EQ(error("nan,1\n2,3\n"),
-            "t.csv: line 1: column 1: \"nan\" is not finite; remove the row or fill in a value");
+  EXPECT_EQ(error("nan,1\n2,3\n"), "t.csv: line 1: column 1: \"nan\" is not finite; remove the row or fill in a value");
   EXPECT_EQ(error("1,1e999\n2,3\n"), "t.csv: line 1: column 2: \"1e999\" is outside the range of a double");
 }
 
 TEST(Csv, AnEmptyFieldIsRefused) {
-  const std::string empty =
-      "the field is empty; fill in a value, or remove the trailing comma if that is one";
+  const std::string empty = "the field is empty; fill in a value, or remove the trailing comma if that is one";
   EXPECT_EQ(error("a,b\n1,2\n,2\n"), "t.csv: line 3: column 1 (\"a\"): " + empty);
   EXPECT_EQ(error("a,b\n1,\"\"\n"), "t.csv: line 2: column 2 (\"b\"): " + empty);
   EXPECT_EQ(error("a,b\n1,\" \"\n"), "t.csv: line 2: column 2 (\"b\"): " + empty);
 }
 
 TEST(Csv, ATrailingCommaIsRefused) {
-  const std::string empty =
-      "the field is empty; fill in a value, or remove the trailing comma if that is one";
+  const std::string empty = "the field is empty; fill in a value, or remove the trailing comma if that is one";
   EXPECT_EQ(error("a,b,\n1,2,\n"), "t.csv: line 1: column 3: " + empty);
   EXPECT_EQ(error("1,2,\n3,4,\n"), "t.csv: line 1: column 3: " + empty);
   EXPECT_EQ(error("1,2,"), "t.csv: line 1: column 3: " + empty);
-  EXPECT_EQ(error("a,b\n1,2,\n"),
-            "t.csv: line 2: 3 fields found, but 2 expected, as in the first row (line 1)");
+  EXPECT_EQ(error("a,b\n1,2,\n"), "t.csv: line 2: 3 fields found, but 2 expected, as in the first row (line 1)");
 }
 
 TEST(Csv, LineNumbersCountBlankLinesAndLineBreaksInQuotes) {
   const std::string bad = ": column 1 (\"a b\"): \"x\" is not a number";
   EXPECT_EQ(error("\n\"a\nb\"\n\n1\nx\n"), "t.csv: line 6" + bad);
-  EXPECT_EQ(error("\r\n\"a\r\nb\"\r\n\r\n1\r\nx\r\n"),
-            "t.csv: line 6: column 1 (\"a  b\"): \"x\" is not a number");
+  EXPECT_EQ(error("\r\n\"a\r\nb\"\r\n\r\n1\r\nx\r\n"), "t.csv: line 6: column 1 (\"a  b\"): \"x\" is not a number");
   EXPECT_EQ(error("\r\"a\rb\"\r\r1\rx\r"), "t.csv: line 6" + bad);
   EXPECT_EQ(error("\"a\n\n\nb\"\n1\nx"), "t.csv: line 6: column 1 (\"a   b\"): \"x\" is not a number");
 }
 
 TEST(Csv, ARowIsReportedAtTheLineWhereItBegins) {
-  EXPECT_EQ(error("a,b\n1,2\n3,\"x\n\ny\"\n5,6\n"),
-            "t.csv: line 3: column 2 (\"b\"): \"x  y\" is not a number");
+  EXPECT_EQ(error("a,b\n1,2\n3,\"x\n\ny\"\n5,6\n"), "t.csv: line 3: column 2 (\"b\"): \"x  y\" is not a number");
 }
 
 TEST(Csv, StrayQuotesAreRefused) {

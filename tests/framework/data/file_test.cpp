@@ -103,9 +103,7 @@ TEST_F(FileTest, AllMembersOfAGzipAreRead) {
   EXPECT_EQ(read_file(path_), "one two");
 }
 
-TEST_F(FileTest, AMissingFileIsNamed) {
-  EXPECT_EQ(error(), path_ + ": cannot be read: No such file or directory");
-}
+TEST_F(FileTest, AMissingFileIsNamed) { EXPECT_EQ(error(), path_ + ": cannot be read: No such file or directory"); }
 
 TEST_F(FileTest, ADirectoryIsRefused) {
   path_ = testing::TempDir() + "xtgrad_file_directory";
@@ -130,16 +128,14 @@ TEST_F(FileTest, AWrongChecksumIsRefused) {
   std::string packed = gzip("some text");
   packed[packed.size() - 8] = static_cast<char>(packed[packed.size() - 8] ^ 1);
   write(packed);
-  EXPECT_EQ(error(),
-            path_ + ": the gzip stream is corrupt (incorrect data check); copy or download the file again");
+  EXPECT_EQ(error(), path_ + ": the gzip stream is corrupt (incorrect data check); copy or download the file again");
 }
 
 TEST_F(FileTest, AWrongLengthIsRefused) {
   std::string packed = gzip("some text");
   packed.back() = 1;
   write(packed);
-  EXPECT_EQ(error(),
-            path_ + ": the gzip stream is corrupt (incorrect length check); copy or download the file again");
+  EXPECT_EQ(error(), path_ + ": the gzip stream is corrupt (incorrect length check); copy or download the file again");
 }
 
 TEST_F(FileTest, JunkAfterAGzipIsRefused) {

@@ -1,0 +1,329 @@
+// The op against the formula of the paper in __float128; what the layer makes of it is tested in layers/.
+#include "xtgrad/ops/batch_norm.hpp"
+
+#include <functional>
+#include <limits>
+
+#include "../numbers.hpp"
+#include "../support.hpp"
+#include "xtgrad/autograd.hpp"
+#include "xtgrad/ops/elementwise.hpp"
+#include "xtgrad/ops/reduce.hpp"
+#include "xtgrad/random.hpp"
+
+namespace xtgrad {
+namespace {
+
+using test::absolute;
+using test::error;
+using test::expect_parts;
+using test::Quad;
+using test::values;
+using test::variable;
+using Double = Tensor<double>;
+using Quads = std::vector<Quad>;
+
+// --- One channel in __float128
+
+struct Channel {
+  Quads x, dy;
+  Quad gamma, beta, eps;
+
+  Quad m() const { return static_cast<Quad>(x.size()); }
+  Quad mu() const {
+    Quad sum = 0;
+    for (const Quad v : x) sum += v;
+    return sum / m();
+  }
+  Quad inv_std() const {
+    const Quad mean = mu();
+    Quad sum = 0;
+    for (const Quad v : x) sum += (v - mean) * (v - mean);
+    return 1 / test::root(sum / m() + eps);
+  }
+  Quads xhat() const {
+    const Quad mean = mu(), s = inv_std();
+    Quads result;
+    for (const Quad v : x) result.push_back((v - mean) * s);
+    return result;
+  }
+  Quad dbeta() const {
+    Quad sum = 0;
+    for (const Quad d : dy) sum += d;
+    return sum;
+  }
+  Quad dgamma() const {
+    const Quads h = xhat();
+    Quad sum = 0;
+    for (std::size_t n = 0; n < x.size(); ++n) sum += dy[n] * h[n];
+    return sum;
+  }
+  Quads dx() const {
+    const Quads h = xhat();
+    const Quad s = inv_std(), mean_dy = dbeta() / m(), mean_dy_xhat = dgamma() / m();
+    Quads result;
+    for (std::size_t n = 0; n < x.size(); ++n) result.push_back(gamma * s * (dy[n] - mean_dy - h[n] * mean_dy_xhat));
+    return result;
+  }
+};
+
+/// Channels as tensors (m, C).
+struct Input {
+  std::size_t m, C;
+  double eps;
+  Double x, dy, gamma, beta;
+
+  Input(std::size_t rows, std::size_t channels, double epsilon, double mean, double std)
+      : m(rows), C(channels), eps(epsilon) {
+    Generator generator(m * 100 + C);
+    x = variable(generator.normal<double>({m, C}, mean, std));
+    dy = generator.normal<double>({m, C});
+    gamma = variable(generator.uniform<double>({C}, 0.5, 2));
+    beta = variable(generator.normal<double>({C}));
+  }
+  Channel channel(std::size_t c) const {
+    Channel exact{{}, {}, gamma.data()[c], beta.data()[c], eps};
+    for (std::size_t n = 0; n < m; ++n) {
+      exact.x.push_back(x.data()[n * C + c]);
+      exact.dy.push_back(dy.data()[n * C + c]);
+    }
+    return exact;
+  }
+};
+
+void expect_near(double got, Quad exact, Quad scale, const std::string& what) {
+  EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(got) - exact)), 1e-12 * static_cast<double>(scale))
+      << what << ": " << got << ", expected " << static_cast<double>(exact);
+}
+
+/// sum of w * f over the gradients of <dy, y>: what a second derivative is taken of.
+struct Weights {
+  Quads dx;
+  Quad dgamma, dbeta;
+
+  Quad operator()(const Channel& c) const {
+    const Quads g = c.dx();
+    Quad sum = dgamma * c.dgamma() + dbeta * c.dbeta();
+    for (std::size_t n = 0; n < g.size(); ++n) sum += dx[n] * g[n];
+    return sum;
+  }
+};
+
+/// Central differences in __float128: at this step both errors are below 1e-15 of the derivative.
+Quad difference(const Weights& f, Channel c, const std::function<Quad&(Channel&)>& at) {
+  const Quad h = 1e-11, middle = at(c);
+  at(c) = middle + h;
+  const Quad above = f(c);
+  at(c) = middle - h;
+  return (above - f(c)) / (2 * h);
+}
+
+TEST(BatchNormFormula, HoldsToTheLastDigitsAtEveryEps) {
+  for (const std::size_t m : {2U, 3U, 8U, 33U})
+    for (const double eps : {1e-5, 0.1, 1e-12})
+      for (const double mean : {0.0, 1e3}) {
+        const Input in(m, 9, eps, mean, 1);
+        const Double y = batch_norm(in.x, in.gamma, in.beta, eps).y;
+        const auto grads = grad(y, {in.x, in.gamma, in.beta}, {.seed = in.dy});
+        for (std::size_t c = 0; c < in.C; ++c) {
+          const Channel exact = in.channel(c);
+          const Quads xhat = exact.xhat(), dx = exact.dx();
+          const Quad steep = exact.gamma * exact.inv_std() * 4;
+          for (std::size_t n = 0; n < m; ++n) {
+            expect_near(y.data()[n * in.C + c], exact.gamma * xhat[n] + exact.beta, 10, "y");
+            expect_near(grads[0].data()[n * in.C + c], dx[n], steep, "dx");
+          }
+          expect_near(grads[1].data()[c], exact.dgamma(), m, "dgamma");
+          expect_near(grads[2].data()[c], exact.dbeta(), m, "dbeta");
+        }
+      }
+}
+
+TEST(BatchNormFormula, HoldsAtSecondOrderForTwoValuesAndASmallEps) {
+  // Where finite differences in double say nothing: m = 2 with eps = 1e-5, and larger m beside it.
+  for (const std::size_t m : {2U, 3U, 9U}) {
+    Input in(m, 5, 1e-5, 0.3, 1);
+    in.dy.requires_grad(true);
+    const Double y = batch_norm(in.x, in.gamma, in.beta, in.eps).y;
+    const auto first = grad(y, {in.x, in.gamma, in.beta}, {.seed = in.dy, .create_graph = true});
+    Generator generator(m);
+    const Double wx = generator.normal<double>({m, in.C}), wg = generator.normal<double>({in.C}),
+                 wb = generator.normal<double>({in.C});
+    const Double projected = sum(first[0] * wx) + sum(first[1] * wg) + sum(first[2] * wb);
+    const auto second = grad(projected, {in.x, in.gamma, in.dy});
+    for (std::size_t c = 0; c < in.C; ++c) {
+      const Channel exact = in.channel(c);
+      Weights f{{}, wg.data()[c], wb.data()[c]};
+      for (std::size_t n = 0; n < m; ++n) f.dx.push_back(wx.data()[n * in.C + c]);
+      const Quad s = exact.inv_std();
+      const Quad scale = 10 * m * (1 + s * s);
+      for (std::size_t n = 0; n < m; ++n) {
+        const std::size_t i = n * in.C + c;
+        const auto x = [n](Channel& ch) -> Quad& { return ch.x[n]; };
+        const auto dy = [n](Channel& ch) -> Quad& { return ch.dy[n]; };
+        expect_near(second[0].data()[i], difference(f, exact, x), scale, "d/dx");
+        expect_near(second[2].data()[i], difference(f, exact, dy), scale, "d/d(dy)");
+      }
+      const auto gamma = [](Channel& ch) -> Quad& { return ch.gamma; };
+      expect_near(second[1].data()[c], difference(f, exact, gamma), scale, "d/dgamma");
+    }
+  }
+}
+
+TEST(BatchNormFormula, GradientsOfTheTwoPathsAgree) {
+  // The fused backward and, with create_graph, the reference.
+  for (const Shape& shape : {Shape{2, 3}, Shape{33, 5}, Shape{3, 4, 2}, Shape{1, 2, 7}}) {
+    Generator generator(shape.size());
+    const Double x = variable(generator.normal<double>(shape, 2, 1)),
+                 gamma = variable(generator.normal<double>({shape[1]}));
+    const Double beta = variable(generator.normal<double>({shape[1]})), dy = generator.normal<double>(shape);
+    const auto gradients = [&](bool graph) {
+      const Double y = batch_norm(x, gamma, beta, 1e-5).y;
+      return grad(y, {x, gamma, beta}, {.seed = dy, .create_graph = graph});
+    };
+    const auto fused = gradients(false), plain = gradients(true);
+    for (std::size_t i = 0; i < 3; ++i)
+      for (std::size_t k = 0; k < fused[i].size(); ++k)
+        EXPECT_NEAR(fused[i].data()[k], plain[i].data()[k], 1e-9) << to_string(shape) << ", input " << i;
+  }
+}
+
+// --- Shapes and statistics
+
+TEST(BatchNorm, ReturnsTheMomentsOfTheBatch) {
+  const auto result = batch_norm<double>(Double{{1, 10}, {3, 10}, {8, 40}}, {}, {}, 1e-5);
+  EXPECT_EQ(result.batch.count, 3U);
+  EXPECT_EQ(values(result.batch.mean), (std::vector<double>{4, 20}));
+  EXPECT_EQ(values(result.batch.m2), (std::vector<double>{26, 600}));
+}
+
+TEST(BatchNorm, ThreeAxesAreTheRowsOfEveryPosition) {
+  // (N, C, L) = (2, 2, 3) has the moments of the (6, 2) with the same values per channel.
+  const Double x{{{1, 2, 3}, {10, 20, 30}}, {{4, 5, 9}, {40, 50, 60}}};
+  const Double rows{{1, 10}, {2, 20}, {3, 30}, {4, 40}, {5, 50}, {9, 60}};
+  const auto a = batch_norm<double>(x, {}, {}, 1e-5), b = batch_norm<double>(rows, {}, {}, 1e-5);
+  EXPECT_EQ(a.batch.count, 6U);
+  EXPECT_EQ(values(a.batch.mean), values(b.batch.mean));
+  EXPECT_EQ(values(a.batch.m2), values(b.batch.m2));
+  ASSERT_EQ(a.y.shape(), x.shape());
+  for (std::size_t n = 0; n < 2; ++n)
+    for (std::size_t c = 0; c < 2; ++c)
+      for (std::size_t l = 0; l < 3; ++l) EXPECT_EQ(a.y.value()(n, c, l), b.y.value()(n * 3 + l, c));
+}
+
+TEST(BatchNorm, GradientsOfThreeAxesAreThoseOfTheRows) {
+  Generator generator(4);
+  const Double x = variable(generator.normal<double>({3, 4, 5})), dy = generator.normal<double>({3, 4, 5});
+  Double rows = Double::zeros({15, 4}), drows = Double::zeros({15, 4});
+  for (std::size_t n = 0; n < 3; ++n)
+    for (std::size_t c = 0; c < 4; ++c)
+      for (std::size_t l = 0; l < 5; ++l) {
+        rows.mutable_value()(n * 5 + l, c) = x.value()(n, c, l);
+        drows.mutable_value()(n * 5 + l, c) = dy.value()(n, c, l);
+      }
+  rows.requires_grad(true);
+  const Double a = grad(batch_norm<double>(x, {}, {}, 0.1).y, {x}, {.seed = dy})[0];
+  const Double b = grad(batch_norm<double>(rows, {}, {}, 0.1).y, {rows}, {.seed = drows})[0];
+  for (std::size_t n = 0; n < 3; ++n)
+    for (std::size_t c = 0; c < 4; ++c)
+      for (std::size_t l = 0; l < 5; ++l) EXPECT_EQ(a.value()(n, c, l), b.value()(n * 5 + l, c));
+}
+
+TEST(BatchNorm, MissingGammaAndBetaAreOneAndZero) {
+  Generator generator(5);
+  const Double x = generator.normal<double>({7, 3});
+  const Double ones = Double::ones({3}), zeros = Double::zeros({3});
+  const auto expected = values(batch_norm<double>(x, ones, zeros, 1e-5).y);
+  EXPECT_EQ(values(batch_norm<double>(x, {}, {}, 1e-5).y), expected);
+  EXPECT_EQ(values(batch_norm<double>(x, ones, {}, 1e-5).y), expected);
+  EXPECT_EQ(values(batch_norm<double>(x, {}, zeros, 1e-5).y), expected);
+}
+
+TEST(BatchNorm, AChannelWithoutVarianceIsBetaExactly) {
+  const Double gamma = variable(Double{2, 3}), beta = variable(Double{-7, 11});
+  for (const double eps : {0.0, 1e-5})
+    for (const double value : {0.0, 0.1, 1e7, -1e300}) {
+      const Double x = variable(Double::full({5, 2}, value));
+      const Double y = batch_norm(x, gamma, beta, eps).y;
+      for (std::size_t n = 0; n < 5; ++n) {
+        EXPECT_EQ(y.value()(n, 0), -7);
+        EXPECT_EQ(y.value()(n, 1), 11);
+      }
+      for (const Double& g : grad(y, {x, gamma, beta}, {.seed = Double::ones({5, 2})}))
+        for (const double d : values(g)) EXPECT_TRUE(std::isfinite(d));
+    }
+}
+
+TEST(BatchNorm, SecondOrderOfAChannelWithoutVarianceIsFinite) {
+  const Double x = variable(Double::full({3, 2}, 4)), dy = Double{{1, 2}, {4, -5}, {0, 1}};
+  for (const double eps : {0.0, 1e-5}) {
+    const Double g = grad(batch_norm<double>(x, {}, {}, eps).y, {x}, {.seed = dy, .create_graph = true})[0];
+    for (const double d : values(grad(sum(g * g), {x})[0])) EXPECT_TRUE(std::isfinite(d)) << eps;
+  }
+}
+
+TEST(BatchNorm, WithRunningStatisticsIsAnAffineMap) {
+  const Double x = variable(Double{{1, 2}, {3, 4}}), gamma = variable(Double{2, 3}), beta = variable(Double{5, 7});
+  Array<double> mu = empty_array<double>({2}), var = empty_array<double>({2});
+  mu(0) = 1, mu(1) = 0, var(0) = 3, var(1) = 0;
+  const Double y = batch_norm(x, gamma, beta, 1, mu, var);  // inv_std 1/2 and 1
+  EXPECT_EQ(values(y), (std::vector<double>{5, 13, 7, 19}));
+  const auto grads = grad(y, {x, gamma, beta}, {.seed = Double{{1, 10}, {100, 1000}}});
+  EXPECT_EQ(values(grads[0]), (std::vector<double>{1, 30, 100, 3000}));
+  EXPECT_EQ(values(grads[1]), (std::vector<double>{100, 4020}));
+  EXPECT_EQ(values(grads[2]), (std::vector<double>{101, 1010}));
+}
+
+TEST(BatchNorm, WithRunningStatisticsTakesOneValue) {
+  const Array<double> mu = full_array<double>({1}, 1), var = full_array<double>({1}, 4);
+  EXPECT_EQ(batch_norm<double>(Double::full({1, 1}, 5), {}, {}, 0, mu, var).item(), 2);
+}
+
+TEST(BatchNorm, OfNothingIsNothing) {
+  const Double gamma = variable(Double{2, 3}), beta = variable(Double{5, 7});
+  const Double x = variable(Double::zeros({0, 2}));
+  const auto result = batch_norm(x, gamma, beta, 1e-5);
+  EXPECT_EQ(result.y.shape(), (Shape{0, 2}));
+  EXPECT_EQ(result.batch.count, 0U);
+  const auto grads = grad(result.y, {x, gamma, beta}, {.seed = Double::zeros({0, 2})});
+  EXPECT_EQ(values(grads[1]), (std::vector<double>{0, 0}));
+  EXPECT_EQ(values(grads[2]), (std::vector<double>{0, 0}));
+}
+
+TEST(ChannelMoments, AreThoseOfTheBatch) {
+  const Moments moments = channel_moments(Tensor<float>{{1, 10}, {3, 30}});
+  EXPECT_EQ(moments.count, 2U);
+  EXPECT_EQ(values(moments.mean), (std::vector<double>{2, 20}));
+  EXPECT_EQ(values(moments.m2), (std::vector<double>{2, 200}));
+  EXPECT_EQ(channel_moments(Tensor<float>::full({1, 3}, 7)).count, 1U);
+  EXPECT_EQ(values(channel_moments(Tensor<float>::zeros({0, 2})).mean), (std::vector<double>{0, 0}));
+}
+
+TEST(BatchNorm, ThrowsNamingWhatDoesNotFit) {
+  const Double x = Double::zeros({4, 3});
+  expect_parts(error([&] { batch_norm<double>(x, Double{1, 2}, {}, 1e-5); }), {"gamma", "(2,)", "(4, 3)", "(3,)"});
+  expect_parts(error([&] { batch_norm<double>(x, {}, Double{{1, 2, 3}}, 1e-5); }), {"beta", "(1, 3)"});
+  expect_parts(error([&] { batch_norm<double>(Double{1, 2}, {}, {}, 1e-5); }), {"(2,)", "(N, C)"});
+  expect_parts(error([&] {
+                 batch_norm<double>(Double::zeros({1, 3}), {}, {}, 1e-5);
+               }),
+               {"more than one value", "(1, 3)"});
+  EXPECT_THROW(batch_norm<double>(Double::zeros({1, 3, 1}), {}, {}, 1e-5), std::invalid_argument);
+  EXPECT_THROW(batch_norm<double>(Double::zeros({2, 3, 1, 1}), {}, {}, 1e-5), std::invalid_argument);
+  const Array<double> two = full_array<double>({2}, 1), three = full_array<double>({3}, 1);
+  expect_parts(error([&] { batch_norm<double>(x, {}, {}, 1e-5, two, three); }), {"running", "(2,)", "(4, 3)"});
+  EXPECT_THROW(batch_norm<double>(x, {}, {}, 1e-5, three, two), std::invalid_argument);
+}
+
+TEST(BatchNorm, TakesTransposedStridedAndBroadcastExpressions) {
+  Generator generator(6);
+  const Double wide = generator.normal<double>({3, 8});
+  const Double x(xt::transpose(wide.value()));
+  Double copy = Double::zeros({8, 3});
+  for (std::size_t n = 0; n < 8; ++n)
+    for (std::size_t c = 0; c < 3; ++c) copy.mutable_value()(n, c) = wide.value()(c, n);
+  EXPECT_EQ(values(batch_norm<double>(x, {}, {}, 1e-5).y), values(batch_norm<double>(copy, {}, {}, 1e-5).y));
+}
+
+}  // namespace
+}  // namespace xtgrad

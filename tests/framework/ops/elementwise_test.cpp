@@ -1,0 +1,211 @@
+#include "xtgrad/ops/elementwise.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "../support.hpp"
+#include "xtgrad/ops/rearrange.hpp"
+
+namespace xtgrad {
+namespace {
+
+using test::error;
+using test::expect_parts;
+using test::values;
+using test::variable;
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+template <class T>
+class ElementwiseOps : public testing::Test {};
+using Precisions = testing::Types<float, double>;
+TYPED_TEST_SUITE(ElementwiseOps, Precisions);
+
+template <class T>
+T derivative(Tensor<T> (*f)(const Tensor<T>&), T x) {
+  const Tensor<T> leaf = variable(Tensor<T>(x));
+  return grad(f(leaf), {leaf})[0].item();
+}
+
+// --- Values and derivatives at points where they are known
+
+TYPED_TEST(ElementwiseOps, ValuesAreThoseOfTheFunctions) {
+  using T = TypeParam;
+  const T x = T(0.75);
+  EXPECT_EQ(neg<T>(x).item(), T(-0.75));
+  EXPECT_NEAR(static_cast<double>(exp<T>(x).item()), std::exp(0.75), 1e-6);
+  EXPECT_NEAR(static_cast<double>(log<T>(x).item()), std::log(0.75), 1e-6);
+  EXPECT_EQ(sqrt<T>(T(0.5625)).item(), T(0.75));
+  EXPECT_EQ(relu<T>(x).item(), x);
+  EXPECT_EQ(relu<T>(-x).item(), 0);
+  EXPECT_NEAR(static_cast<double>(tanh<T>(x).item()), std::tanh(0.75), 1e-6);
+  EXPECT_NEAR(static_cast<double>(sigmoid<T>(x).item()), 1 / (1 + std::exp(-0.75)), 1e-6);
+  EXPECT_EQ(sigmoid<T>(T(0)).item(), T(0.5));
+}
+
+TYPED_TEST(ElementwiseOps, DerivativesAtKinksAreAsAgreed) {
+  using T = TypeParam;
+  EXPECT_EQ(derivative<T>(relu, 0), 0);
+  EXPECT_EQ(derivative<T>(relu, std::numeric_limits<T>::denorm_min()), 1);
+  EXPECT_EQ(derivative<T>(relu, -std::numeric_limits<T>::denorm_min()), 0);
+  EXPECT_EQ(derivative<T>(sqrt, 0), std::numeric_limits<T>::infinity());
+}
+
+TYPED_TEST(ElementwiseOps, DerivativesAtTheEndsAreFinite) {
+  using T = TypeParam;
+  EXPECT_EQ(derivative<T>(tanh, 100), 0);
+  EXPECT_EQ(derivative<T>(tanh, -100), 0);
+  EXPECT_EQ(derivative<T>(sigmoid, 1000), 0);
+  EXPECT_EQ(derivative<T>(sigmoid, -1000), 0);
+}
+
+TEST(Relu, KeepsNaN) {
+  EXPECT_TRUE(std::isnan(relu<double>(kNaN).item()));
+  EXPECT_TRUE(std::isnan(relu<float>(std::nanf("")).item()));
+}
+
+TEST(Relu, SecondDerivativeIsZeroOnBothSides) {
+  const Tensor<double> x = variable(Tensor<double>{-1, 0, 2});
+  const Tensor<double> g = grad(sum(relu(x) * x), {x}, {.create_graph = true})[0];
+  EXPECT_EQ(values(g), (std::vector<double>{0, 0, 4}));
+  EXPECT_EQ(values(grad(sum(g), {x})[0]), (std::vector<double>{0, 0, 2}));
+}
+
+TEST(Greater, CarriesNoGradient) {
+  const Tensor<double> x = variable(Tensor<double>{-1, 2});
+  EXPECT_FALSE((x > 0).requires_grad());
+  EXPECT_EQ(values(x > 0), (std::vector<double>{0, 1}));
+}
+
+// --- where
+
+TEST(Where, LetsNothingOfTheDeadBranchThrough) {
+  const Tensor<double> x = variable(Tensor<double>{-1, 4});
+  // log and its derivative are NaN or infinite at what is not chosen.
+  const Tensor<double> y = where(x > 0, log(where(x > 0, x, 1)), 0);
+  EXPECT_EQ(values(y), (std::vector<double>{0, std::log(4.0)}));
+  EXPECT_EQ(values(grad(sum(y), {x})[0]), (std::vector<double>{0, 0.25}));
+}
+
+TEST(Where, LetsNoNaNOfTheDeadBranchIntoTheValueOrTheGradient) {
+  const Tensor<double> a = variable(Tensor<double>{1, kNaN}), b = variable(Tensor<double>{kNaN, 2});
+  const Tensor<double> y = where(Tensor<double>{1, 0}, a, b);
+  EXPECT_EQ(values(y), (std::vector<double>{1, 2}));
+  const auto grads = grad(y, {a, b}, {.seed = Tensor<double>{kInf, kInf}});
+  EXPECT_EQ(values(grads[0]), (std::vector<double>{kInf, 0}));
+  EXPECT_EQ(values(grads[1]), (std::vector<double>{0, kInf}));
+}
+
+TEST(Where, LetsNoNaNThroughWithAGraphOfTheGradientEither) {
+  const Tensor<double> a = variable(Tensor<double>{1, 2}), b = variable(Tensor<double>{3, 4});
+  const auto grads =
+      grad(where(Tensor<double>{1, 0}, a, b), {a, b}, {.seed = Tensor<double>{kNaN, 5}, .create_graph = true});
+  EXPECT_TRUE(std::isnan(grads[0].data()[0]));
+  EXPECT_EQ(grads[0].data()[1], 0);
+  EXPECT_EQ(values(grads[1]), (std::vector<double>{0, 5}));
+}
+
+TEST(Where, TakesEveryConditionButZero) {
+  EXPECT_EQ(values(where(Tensor<double>{1, -1, 0.5, 0, -0.0}, 1, 2)), (std::vector<double>{1, 1, 1, 2, 2}));
+}
+
+TEST(Where, TakesNaNForACondition) {
+  // A row of full registers and a tail alike.
+  const Tensor<double> y = where(Tensor<double>::full({19}, kNaN), 1, 2);
+  EXPECT_EQ(values(y), std::vector<double>(19, 1));
+  const Tensor<float> f = where(Tensor<float>::full({35}, std::nanf("")), 1, 2);
+  EXPECT_EQ(values(f), std::vector<float>(35, 1));
+}
+
+// --- Broadcasting
+
+TEST(Broadcasting, AgreesWithPlainLoops) {
+  const Tensor<double> a{{{1, 2, 3}}, {{4, 5, 6}}};  // (2, 1, 3)
+  const Tensor<double> b = reshape(Tensor<double>{10, 20}, {2, 1});
+  const Tensor<double> y = a - b;  // (2, 2, 3)
+  ASSERT_EQ(y.shape(), (Shape{2, 2, 3}));
+  for (std::size_t i = 0; i < 2; ++i)
+    for (std::size_t j = 0; j < 2; ++j)
+      for (std::size_t k = 0; k < 3; ++k) EXPECT_EQ(y.value()(i, j, k), a.value()(i, 0, k) - b.value()(j, 0));
+}
+
+TEST(Broadcasting, IsUndoneInTheGradients) {
+  const Tensor<double> a = variable(Tensor<double>{{1, 2, 3}, {4, 5, 6}}), row = variable(Tensor<double>{1, 10, 100});
+  const Tensor<double> scalar = variable(Tensor<double>(2));
+  sum(a * row * scalar).backward();
+  EXPECT_EQ(values(a.grad()), (std::vector<double>{2, 20, 200, 2, 20, 200}));
+  EXPECT_EQ(values(row.grad()), (std::vector<double>{10, 14, 18}));
+  EXPECT_EQ(scalar.grad().shape(), Shape{});
+  EXPECT_EQ(scalar.grad().item(), 5 + 70 + 900);
+}
+
+TEST(Broadcasting, SumsGradientsInDouble) {
+  // 2^24 ones and a bit: a sum in float would stop at 2^24.
+  constexpr std::size_t kCount = (1 << 24) + 4;
+  const Tensor<float> x = variable(Tensor<float>(1.0F));
+  (x * Tensor<float>::ones({kCount})).backward(Tensor<float>::ones({kCount}));
+  EXPECT_EQ(x.grad().item(), static_cast<float>(kCount));
+}
+
+TEST(Broadcasting, ThrowsNamingTheOpAndTheShapes) {
+  const Tensor<double> a = Tensor<double>::zeros({2, 3}), b = Tensor<double>::zeros({4});
+  expect_parts(error([&] { a + b; }), {"add", "(2, 3)", "(4,)"});
+  expect_parts(error([&] { a / b; }), {"div", "(2, 3)", "(4,)"});
+  expect_parts(error([&] { where(a, b, a); }), {"where", "(2, 3)", "(4,)"});
+}
+
+TEST(Broadcasting, OfNothingIsNothing) {
+  const Tensor<double> x = variable(Tensor<double>::zeros({0, 3})), row = variable(Tensor<double>{1, 2, 3});
+  const Tensor<double> y = x * row;
+  EXPECT_EQ(y.shape(), (Shape{0, 3}));
+  const auto grads = grad(sum(y), {x, row});
+  EXPECT_EQ(grads[0].shape(), (Shape{0, 3}));
+  EXPECT_EQ(values(grads[1]), (std::vector<double>{0, 0, 0}));
+}
+
+// --- A user's own op
+
+// x^2 y, with derivatives 2xy and x^2.
+struct SquareTimes {
+  static constexpr const char* name = "square_times";
+  static constexpr unsigned saves[] = {formulas::kX | formulas::kY, formulas::kX};
+  template <class V>
+  static V value(const V& x, const V& y) {
+    return x * x * y;
+  }
+  template <unsigned long I, class V>
+  static V vjp(const V& dz, const V&, const V& x, const V& y) {
+    if constexpr (I == 0) return dz * (x + x) * y;
+    return dz * x * x;
+  }
+};
+
+TEST(UsersOp, BroadcastsAndDifferentiatesTwice) {
+  const Tensor<double> x = variable(Tensor<double>{1, 2, 3}), y = variable(Tensor<double>(5));
+  const Tensor<double> z = elementwise<SquareTimes>(x, y);
+  EXPECT_EQ(values(z), (std::vector<double>{5, 20, 45}));
+  const auto first = grad(sum(z), {x, y}, {.create_graph = true});
+  EXPECT_EQ(values(first[0]), (std::vector<double>{10, 20, 30}));
+  EXPECT_EQ(first[1].item(), 14);
+  EXPECT_EQ(values(grad(sum(first[0]), {x}, {.retain_graph = true})[0]), (std::vector<double>{10, 10, 10}));
+  EXPECT_EQ(grad(sum(first[0]), {y})[0].item(), 12);
+}
+
+TEST(UsersOp, NamesItselfInErrors) {
+  const Tensor<double> x{1, 2, 3}, y{1, 2};
+  expect_parts(error([&] { elementwise<SquareTimes>(x, y); }), {"square_times"});
+}
+
+TEST(UsersOp, SavesOnlyWhatItSays) {
+  // Only the gradient of x reads y.
+  const Tensor<double> x{1, 2};
+  const Tensor<double> w = variable(Tensor<double>{3, 4});
+  Tensor<double> y = w;
+  const Tensor<double> z = elementwise<SquareTimes>(x, y);
+  y.mutable_value().fill(0);
+  EXPECT_EQ(values(grad(sum(z), {w})[0]), (std::vector<double>{1, 4}));
+}
+
+}  // namespace
+}  // namespace xtgrad

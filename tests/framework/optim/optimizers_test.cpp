@@ -1,0 +1,191 @@
+#include "xtgrad/optim/optimizers.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "../support.hpp"
+#include "xtgrad/ops/elementwise.hpp"
+#include "xtgrad/random.hpp"
+
+namespace xtgrad {
+namespace {
+
+using test::error;
+using test::expect_parts;
+using test::values;
+using test::variable;
+
+constexpr int kSteps = 20;
+constexpr std::size_t kSize = 23;  // full registers and a tail
+
+// What rounding may cost in kSteps steps, of the largest parameter.
+template <class T>
+constexpr long double kError = 200 * static_cast<long double>(std::numeric_limits<T>::epsilon());
+
+/// Gives w the gradient g by differentiating <g, w>.
+template <class T>
+void set_gradient(Tensor<T>& w, const Tensor<T>& g) {
+  w.zero_grad();
+  w.backward(g);
+}
+
+/// Runs an optimizer beside `update(w, g, t)` in long double, which changes w[i] for the gradient g[i] in step t.
+template <class T, class Make, class Update>
+void expect_steps(Make make, Update update) {
+  Generator generator(1);
+  Tensor<T> w = variable(generator.normal<T>({kSize}));
+  std::vector<long double> exact(w.data(), w.data() + kSize);
+  auto optimizer = make(std::vector<Tensor<T>>{w});
+  for (int t = 1; t <= kSteps; ++t) {
+    const Tensor<T> g = generator.normal<T>({kSize});
+    set_gradient(w, g);
+    optimizer.step();
+    for (std::size_t i = 0; i < kSize; ++i) {
+      update(i, exact[i], static_cast<long double>(g.data()[i]), t);
+      ASSERT_LE(std::abs(static_cast<long double>(w.data()[i]) - exact[i]), kError<T> * 5) << "step " << t;
+    }
+  }
+}
+
+template <class T>
+class Optimizers : public testing::Test {};
+using Precisions = testing::Types<float, double>;
+TYPED_TEST_SUITE(Optimizers, Precisions);
+
+TYPED_TEST(Optimizers, SgdFollowsItsFormula) {
+  using T = TypeParam;
+  for (const SGDOptions o :
+       {SGDOptions{.lr = 0.1}, SGDOptions{.lr = 0.05, .weight_decay = 0.3}, SGDOptions{.lr = 0.1, .momentum = 0.9},
+        SGDOptions{.lr = 0.02, .momentum = 0.5, .weight_decay = 0.2}}) {
+    std::vector<long double> v(kSize, 0);
+    expect_steps<T>([&](auto parameters) { return SGD<T>(parameters, o); },
+                    [&](std::size_t i, long double& w, long double g, int) {
+                      v[i] = o.momentum * v[i] + (g + o.weight_decay * w);
+                      w -= o.lr * v[i];
+                    });
+  }
+}
+
+TYPED_TEST(Optimizers, AdamFollowsItsFormula) {
+  using T = TypeParam;
+  for (const AdamOptions o : {AdamOptions{.lr = 0.1}, AdamOptions{.lr = 0.05, .beta1 = 0.5, .beta2 = 0.9, .eps = 0.1},
+                              AdamOptions{.lr = 0.05, .weight_decay = 0.3}, AdamOptions{.lr = 0.1, .beta1 = 0}}) {
+    std::vector<long double> m(kSize, 0), v(kSize, 0);
+    expect_steps<T>([&](auto parameters) { return Adam<T>(parameters, o); },
+                    [&](std::size_t i, long double& w, long double g, int t) {
+                      g += o.weight_decay * w;
+                      m[i] = o.beta1 * m[i] + (1 - static_cast<long double>(o.beta1)) * g;
+                      v[i] = o.beta2 * v[i] + (1 - static_cast<long double>(o.beta2)) * g * g;
+                      const long double mhat = m[i] / (1 - std::pow(static_cast<long double>(o.beta1), t));
+                      const long double vhat = v[i] / (1 - std::pow(static_cast<long double>(o.beta2), t));
+                      w -= o.lr * mhat / (std::sqrt(vhat) + o.eps);
+                    });
+  }
+}
+
+TEST(Adam, FirstStepIsTheLearningRateWhateverTheGradient) {
+  for (const double g : {1e-3, 1.0, -5e4}) {
+    Tensor<double> w = variable(Tensor<double>{2});
+    Adam<double> adam({w}, {.lr = 0.125});
+    set_gradient(w, Tensor<double>{g});
+    adam.step();
+    EXPECT_NEAR(w.item(), 2 - (g > 0 ? 0.125 : -0.125), 1e-5);
+  }
+}
+
+TEST(Adam, AParameterWithoutAGradientDoesNotAge) {
+  Tensor<double> always = variable(Tensor<double>{1}), late = variable(Tensor<double>{1});
+  Adam<double> adam({always, late}, {.lr = 0.125});
+  for (int i = 0; i < 10; ++i) {
+    set_gradient(always, Tensor<double>{1});
+    adam.step();
+  }
+  EXPECT_EQ(late.item(), 1);
+  set_gradient(late, Tensor<double>{1});
+  adam.step();
+  EXPECT_NEAR(late.item(), 1 - 0.125, 1e-8);  // the correction is that of a first step
+}
+
+TEST(SGD, PassesOverParametersWithoutAGradient) {
+  Tensor<double> with = variable(Tensor<double>{1}), without = variable(Tensor<double>{1});
+  SGD<double> sgd({with, without}, {.lr = 0.5, .momentum = 0.9, .weight_decay = 1});
+  set_gradient(with, Tensor<double>{1});
+  sgd.step();
+  EXPECT_EQ(with.item(), 0);
+  EXPECT_EQ(without.item(), 1);
+}
+
+TEST(Optimizer, ZeroGradDropsAllGradients) {
+  Tensor<double> a = variable(Tensor<double>{1}), b = variable(Tensor<double>{1});
+  SGD<double> sgd({a, b});
+  sum(a * b).backward();
+  sgd.zero_grad();
+  EXPECT_FALSE(a.grad().defined());
+  EXPECT_FALSE(b.grad().defined());
+}
+
+TEST(Optimizer, StepLeavesTheGradientsAsTheyAre) {
+  Tensor<double> w = variable(Tensor<double>{1});
+  for (const bool use_adam : {false, true}) {
+    SGD<double> sgd({w}, {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.1});
+    Adam<double> adam({w}, {.lr = 0.1, .weight_decay = 0.1});
+    set_gradient(w, Tensor<double>{3});
+    use_adam ? adam.step() : sgd.step();
+    EXPECT_EQ(w.grad().item(), 3);
+  }
+}
+
+TEST(Optimizer, StepIsSeenByAGraphThatNeedsTheOldValues) {
+  Tensor<double> w = variable(Tensor<double>{1});
+  SGD<double> sgd({w}, {.lr = 0.1});
+  const Tensor<double> y = sum(w * w);
+  set_gradient(w, Tensor<double>{3});
+  sgd.step();
+  EXPECT_THROW(y.backward(), std::invalid_argument);
+}
+
+TEST(Optimizer, LearningRateCanBeChanged) {
+  Tensor<double> w = variable(Tensor<double>{1});
+  SGD<double> sgd({w}, {.lr = 0.1});
+  EXPECT_EQ(sgd.lr(), 0.1);
+  sgd.set_lr(0.5);
+  EXPECT_EQ(sgd.lr(), 0.5);
+  set_gradient(w, Tensor<double>{1});
+  sgd.step();
+  EXPECT_EQ(w.item(), 0.5);
+}
+
+TEST(Optimizer, ALearningRateOfZeroChangesNothing) {
+  Tensor<double> w = variable(Tensor<double>{1});
+  Adam<double> adam({w}, {.lr = 0});
+  set_gradient(w, Tensor<double>{1});
+  adam.step();
+  EXPECT_EQ(w.item(), 1);
+}
+
+TEST(Optimizer, ThrowsWithoutParametersOrForOneThatDoesNotRequireGrad) {
+  expect_parts(error([] { SGD<double>({}); }), {"optimizer", "parameters", "empty"});
+  expect_parts(error([] { Adam<double>({Tensor<double>{1, 2}}); }), {"optimizer", "(2,)", "require"});
+}
+
+TEST(Optimizer, ThrowsForOptionsOutOfRange) {
+  const std::vector<Tensor<double>> w{variable(Tensor<double>{1})};
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();
+  for (const double bad : {-0.1, kNaN, kInf}) {
+    EXPECT_THROW(SGD<double>(w, {.lr = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(SGD<double>(w, {.momentum = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(SGD<double>(w, {.weight_decay = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(Adam<double>(w, {.lr = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(Adam<double>(w, {.beta1 = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(Adam<double>(w, {.beta2 = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(Adam<double>(w, {.eps = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(Adam<double>(w, {.weight_decay = bad}), std::invalid_argument) << bad;
+    EXPECT_THROW(SGD<double>(w).set_lr(bad), std::invalid_argument) << bad;
+  }
+  EXPECT_THROW(Adam<double>(w, {.beta1 = 1}), std::invalid_argument);
+  EXPECT_THROW(Adam<double>(w, {.beta2 = 1}), std::invalid_argument);
+  expect_parts(error([&] { Adam<double>(w, {.beta2 = 1.5}); }), {"Adam", "beta2", "1.5"});
+}
+
+}  // namespace
+}  // namespace xtgrad

@@ -1,0 +1,78 @@
+#include "xtgrad/shape.hpp"
+
+#include "support.hpp"
+
+namespace xtgrad {
+namespace {
+
+using test::error;
+using test::expect_parts;
+
+TEST(Shape, HasTheProductOfItsExtentsAsSize) {
+  EXPECT_EQ(size_of({}), 1U);
+  EXPECT_EQ(size_of({5}), 5U);
+  EXPECT_EQ(size_of({2, 3, 4, 5, 6}), 720U);
+  EXPECT_EQ(size_of({2, 0, 4}), 0U);
+}
+
+TEST(Shape, PrintsAsInNumpy) {
+  EXPECT_EQ(to_string(Shape{}), "()");
+  EXPECT_EQ(to_string(Shape{4}), "(4,)");
+  EXPECT_EQ(to_string(Shape{32, 5}), "(32, 5)");
+  EXPECT_EQ(to_string(Shape{1, 0, 2}), "(1, 0, 2)");
+}
+
+TEST(Shape, PrintsItselfInMessages) { EXPECT_EQ(fmt::format("<{}>", Shape{2, 3}), "<(2, 3)>"); }
+
+TEST(BroadcastShape, AlignsAtTheLastAxis) {
+  EXPECT_EQ(broadcast_shape("op", {2, 3}, {3}), (Shape{2, 3}));
+  EXPECT_EQ(broadcast_shape("op", {3}, {2, 3}), (Shape{2, 3}));
+  EXPECT_EQ(broadcast_shape("op", {2, 1}, {3}), (Shape{2, 3}));
+  EXPECT_EQ(broadcast_shape("op", {4, 1, 3}, {2, 1}), (Shape{4, 2, 3}));
+  EXPECT_EQ(broadcast_shape("op", {}, {2, 3}), (Shape{2, 3}));
+  EXPECT_EQ(broadcast_shape("op", {}, {}), (Shape{}));
+}
+
+TEST(BroadcastShape, KeepsAnEmptyAxis) {
+  EXPECT_EQ(broadcast_shape("op", {0}, {1}), (Shape{0}));
+  EXPECT_EQ(broadcast_shape("op", {1, 3}, {0, 1}), (Shape{0, 3}));
+  EXPECT_EQ(broadcast_shape("op", {}, {0}), (Shape{0}));
+}
+
+TEST(BroadcastShape, ThrowsNamingTheOpBothShapesAndTheAxis) {
+  expect_parts(error([] {
+                 broadcast_shape("mul", {2, 3}, {4, 3});
+               }),
+               {"mul", "(2, 3)", "(4, 3)", "axis 0", "2 against 4"});
+  expect_parts(error([] { broadcast_shape("mul", {3}, {5, 4}); }), {"mul", "(3,)", "(5, 4)", "axis 1", "4 against 3"});
+  EXPECT_THROW(broadcast_shape("mul", {0}, {2}), std::invalid_argument);
+}
+
+TEST(BroadcastsTo, IsTrueForExactlyTheTarget) {
+  EXPECT_TRUE(broadcasts_to({3}, {2, 3}));
+  EXPECT_TRUE(broadcasts_to({1, 3}, {2, 3}));
+  EXPECT_TRUE(broadcasts_to({}, {2, 3}));
+  EXPECT_TRUE(broadcasts_to({1}, {0}));
+  EXPECT_TRUE(broadcasts_to({2, 3}, {2, 3}));
+  EXPECT_FALSE(broadcasts_to({2, 3}, {3}));
+  EXPECT_FALSE(broadcasts_to({2, 3}, {1, 3}));
+  EXPECT_FALSE(broadcasts_to({2}, {2, 3}));
+  EXPECT_FALSE(broadcasts_to({1, 3}, {3}));
+  EXPECT_FALSE(broadcasts_to({0}, {1}));
+}
+
+TEST(NormaliseAxis, CountsNegativeAxesFromTheEnd) {
+  EXPECT_EQ(normalise_axis("op", 0, 3), 0U);
+  EXPECT_EQ(normalise_axis("op", 2, 3), 2U);
+  EXPECT_EQ(normalise_axis("op", -1, 3), 2U);
+  EXPECT_EQ(normalise_axis("op", -3, 3), 0U);
+}
+
+TEST(NormaliseAxis, ThrowsForAxesThatDoNotExist) {
+  expect_parts(error([] { normalise_axis("sum", 3, 3); }), {"sum", "axis 3", "3 axes"});
+  expect_parts(error([] { normalise_axis("sum", -4, 3); }), {"sum", "axis -4", "3 axes"});
+  EXPECT_THROW(normalise_axis("sum", 0, 0), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace xtgrad
