@@ -20,7 +20,7 @@ Tensor<double> points(const Shape& shape, std::uint64_t seed = 1) {
 template <int kFactor>
 struct Square {
   static constexpr const char* name = "square";
-  static constexpr unsigned saves[] = {formulas::kX};
+  static constexpr unsigned saves[1] = {formulas::kX};
   template <class V>
   static V value(const V& x) {
     return x * x;

@@ -35,12 +35,13 @@ Exact ulp(Exact exact) {
 template <class T>
 double ulps(T got, long double exact) {
   using Limits = std::numeric_limits<T>;
-  if (std::isnan(got) || std::isnan(exact)) return std::isnan(got) && std::isnan(exact) ? 0 : INFINITY;
+  constexpr double kInfinite = std::numeric_limits<double>::infinity();
+  if (std::isnan(got) || std::isnan(exact)) return std::isnan(got) && std::isnan(exact) ? 0 : kInfinite;
   if (std::isinf(got) || std::isinf(exact)) {
     const long double limit = static_cast<long double>(Limits::max());
     const bool same_sign = std::signbit(got) == std::signbit(exact);
     const bool both_far = std::isinf(got) ? std::abs(exact) > limit : std::abs(got) > Limits::max();
-    return same_sign && both_far ? 0 : INFINITY;
+    return same_sign && both_far ? 0 : kInfinite;
   }
   return static_cast<double>(std::abs(static_cast<long double>(got) - exact) / ulp<T, long double>(exact));
 }

@@ -294,8 +294,7 @@ TYPED_TEST(Operators, TakeNumbersOnEitherSide) {
   EXPECT_EQ(values(-t), (V{-1, -2, -4}));
   EXPECT_EQ(values(t > 1), (V{0, 1, 1}));
   EXPECT_EQ(values(2 > t), (V{1, 0, 0}));
-  EXPECT_EQ(values(2.5 * t), (V{2.5, 5, 10}));
-  EXPECT_EQ(values(2.5F * t), (V{2.5, 5, 10}));
+  EXPECT_EQ(values(TypeParam(2.5) * t), (V{2.5, 5, 10}));
 }
 
 TYPED_TEST(Operators, BroadcastLikeNumpy) {

@@ -377,5 +377,17 @@ TEST(BatchNorm1dModes, ChangingGammaBeforeBackwardIsAnError) {
   EXPECT_FALSE(x.grad().defined());
 }
 
+TEST(BatchNorm1dModes, RunningStatisticsNormaliseAsTheyWereBeforeTheBatchThatUpdatesThem) {
+  BatchNorm1d<double> bn(1, {.eps = 0, .momentum = 0.5, .affine = false});
+  bn.statistics(Statistics::running);
+  bn.update(true);
+  const Tensor<double> x{{4}, {8}};
+  const Tensor<double> y = bn(x);  // with mean 0 and variance 1
+  EXPECT_EQ(y.value()(0, 0), 4);
+  EXPECT_EQ(y.value()(1, 0), 8);
+  EXPECT_EQ(bn.running_mean().value()(0), 3);   // 0.5 * 0 + 0.5 * 6
+  EXPECT_EQ(bn.running_var().value()(0), 4.5);  // 0.5 * 1 + 0.5 * 8
+}
+
 }  // namespace
 }  // namespace xtgrad

@@ -347,16 +347,12 @@ TEST(Module, SummaryLeavesAWaitingBackwardAlone) {
   EXPECT_NO_THROW(y.backward(Tensor<>::ones({5, 2})));
 }
 
-void summarise_a_network_with_nan() {
+TEST(Module, SummaryWorksWhereARunningVarianceIsNaN) {
   Sequential net{BatchNorm1d(2, {.non_finite = NonFinite::propagate})};
   net(tensor<float>({3, 2}, {1, 2, 3, std::nan(""), 5, 6}));
+  const StateDict<float> before = net.state_dict();
   summary(net, {2});
-  std::exit(net.get<BatchNorm1d<>>(0).num_batches_tracked() == 1 ? 0 : 1);
-}
-
-TEST(Module, SummaryWorksWhereARunningVarianceIsNaN) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(summarise_a_network_with_nan(), ::testing::ExitedWithCode(0), "");
+  expect_same(net.state_dict(), before);
 }
 
 TEST(Module, AFailedSummaryChangesNoState) {

@@ -43,6 +43,12 @@ TEST(Sequential, MovesWithoutNesting) {
   EXPECT_EQ(b.size(), 2U);
 }
 
+TEST(Sequential, DeducesWhatAFunctionReturns) {
+  const auto make = [] { return Sequential{Linear(2, 3), Relu()}; };
+  Sequential net = make();
+  EXPECT_EQ(net.size(), 2U);
+}
+
 struct Custom : Module<float> {
   Linear<> fc{64, 10};
   Sequential<> head{Relu(), Linear(10, 2)};

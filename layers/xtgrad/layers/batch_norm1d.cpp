@@ -46,8 +46,9 @@ Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
         x.shape());
 
   if (statistics_ == Statistics::running) {
+    const Tensor<T> y = batch_norm(x, gamma_, beta_, options_.eps, running_mean_.value(), running_var_.value());
     if (update_) commit(channel_moments(x));
-    return batch_norm(x, gamma_, beta_, options_.eps, running_mean_.value(), running_var_.value());
+    return y;
   }
   BatchNormResult<T> result = batch_norm(x, gamma_, beta_, options_.eps);
   if (layout.m() == 2 && x.requires_grad() && result.y.requires_grad())

@@ -41,6 +41,7 @@ struct BatchNorm1dOptions {
 ///                 statistics   update
 ///   train()       batch        on
 ///   eval()        running      off
+///   by hand       either       either; running statistics that are updated normalise as they were before the batch
 ///   freeze()      running      off, and train() of a parent does not change it until unfreeze()
 template <class T = float>
 class BatchNorm1d final : public Module<T> {

@@ -212,7 +212,7 @@ std::string summary(Module<T>& net, const Shape& row) {
     const auto it =
         std::find_if(shapes.begin(), shapes.end(), [&](const auto& entry) { return entry.first == &module; });
     std::string shape = it == shapes.end() ? "-" : to_string(it->second);
-    if (shape.starts_with("(3")) shape.replace(1, 1, "N");
+    if (shape.starts_with("(3,")) shape.replace(1, 1, "N");
     lines.push_back({std::string(2 * depth, ' ') + (path.empty() ? "" : path + " ") + module.name(), shape,
                      std::to_string(module.parameter_count())});
     for_each_child(module, [&](const std::string& name, Module<T>& child) { self(self, name, child, depth + 1); });

@@ -59,7 +59,8 @@ class Sequential final : public Module<T> {
 
 template <class M, class... More>
 Sequential(M&&, More&&...) -> Sequential<typename M::value_type>;
+// Explicit, so that `Sequential net = make_net();` is the network that make_net returned.
 template <class T, int Depth>
-Sequential(Sequential<T, Depth>&&) -> Sequential<T, Depth + 1>;
+explicit Sequential(Sequential<T, Depth>&&) -> Sequential<T, Depth + 1>;
 
 }  // namespace xtgrad

@@ -134,13 +134,14 @@ TYPED_TEST(Elementwise, LogIsAccurateNearOne) {
 }
 
 TYPED_TEST(Elementwise, LogOfZeroAndBelow) {
+  constexpr TypeParam kInf = std::numeric_limits<TypeParam>::infinity();
   this->for_each_set([&](const auto& table) {
-    const auto z = this->value(table.elementwise[index<Log>], {{0, TypeParam(-0.0), -1, -INFINITY, INFINITY}});
-    EXPECT_EQ(z[0], -INFINITY);
-    EXPECT_EQ(z[1], -INFINITY);
+    const auto z = this->value(table.elementwise[index<Log>], {{0, TypeParam(-0.0), -1, -kInf, kInf}});
+    EXPECT_EQ(z[0], -kInf);
+    EXPECT_EQ(z[1], -kInf);
     EXPECT_TRUE(std::isnan(z[2]));
     EXPECT_TRUE(std::isnan(z[3]));
-    EXPECT_EQ(z[4], INFINITY);
+    EXPECT_EQ(z[4], kInf);
   });
 }
 
@@ -262,7 +263,8 @@ TYPED_TEST(Elementwise, SqrtVjpIsDzOverTwiceZ) {
     const auto d = this->vjp(table.elementwise[index<Sqrt>], 0, dz, z, {dz});
     for (std::size_t i = 0; i < z.size(); ++i)
       ASSERT_LE(ulps(d[i], static_cast<long double>(dz[i]) / (2 * static_cast<long double>(z[i]))), kRounded);
-    EXPECT_EQ(this->vjp(table.elementwise[index<Sqrt>], 0, {1}, {0}, {{0}})[0], INFINITY);
+    EXPECT_EQ(this->vjp(table.elementwise[index<Sqrt>], 0, {1}, {0}, {{0}})[0],
+              std::numeric_limits<TypeParam>::infinity());
   });
 }
 
@@ -276,6 +278,7 @@ TYPED_TEST(Elementwise, ReluVjpIsDzWhereZIsPositive) {
 }
 
 TYPED_TEST(Elementwise, TanhVjpIsDzTimesOneMinusZSquared) {
+  constexpr auto kEpsilon = static_cast<long double>(std::numeric_limits<TypeParam>::epsilon());
   // z is rounded itself, by up to epsilon / 2, which leaves 1 - z^2 uncertain by epsilon: what is within that is right.
   const auto dz = test::normal<TypeParam>(0, 1, 20000, 1), z = test::between<TypeParam>(-1, 1, 20000);
   this->for_each_set([&](const auto& table) {
@@ -283,7 +286,7 @@ TYPED_TEST(Elementwise, TanhVjpIsDzTimesOneMinusZSquared) {
     for (std::size_t i = 0; i < z.size(); ++i) {
       const auto Z = static_cast<long double>(z[i]), D = static_cast<long double>(dz[i]);
       const long double error = std::abs(static_cast<long double>(d[i]) - D * (1 - Z * Z));
-      ASSERT_LE(error, std::numeric_limits<TypeParam>::epsilon() * std::abs(D)) << dz[i] << ", " << z[i];
+      ASSERT_LE(error, kEpsilon * std::abs(D)) << dz[i] << ", " << z[i];
     }
     EXPECT_EQ(this->vjp(table.elementwise[index<Tanh>], 0, {1, 1}, {1, -1}, {{9, -9}}), (std::vector<TypeParam>{0, 0}));
   });

@@ -82,10 +82,10 @@ struct Input {
     beta = variable(generator.normal<double>({C}));
   }
   Channel channel(std::size_t c) const {
-    Channel exact{{}, {}, gamma.data()[c], beta.data()[c], eps};
+    Channel exact{{}, {}, Quad(gamma.data()[c]), Quad(beta.data()[c]), Quad(eps)};
     for (std::size_t n = 0; n < m; ++n) {
-      exact.x.push_back(x.data()[n * C + c]);
-      exact.dy.push_back(dy.data()[n * C + c]);
+      exact.x.push_back(Quad(x.data()[n * C + c]));
+      exact.dy.push_back(Quad(dy.data()[n * C + c]));
     }
     return exact;
   }
@@ -111,7 +111,7 @@ struct Weights {
 
 /// Central differences in __float128: at this step both errors are below 1e-15 of the derivative.
 Quad difference(const Weights& f, Channel c, const std::function<Quad&(Channel&)>& at) {
-  const Quad h = 1e-11, middle = at(c);
+  const Quad h = Quad(1e-11), middle = at(c);
   at(c) = middle + h;
   const Quad above = f(c);
   at(c) = middle - h;
@@ -153,8 +153,8 @@ TEST(BatchNormFormula, HoldsAtSecondOrderForTwoValuesAndASmallEps) {
     const auto second = grad(projected, {in.x, in.gamma, in.dy});
     for (std::size_t c = 0; c < in.C; ++c) {
       const Channel exact = in.channel(c);
-      Weights f{{}, wg.data()[c], wb.data()[c]};
-      for (std::size_t n = 0; n < m; ++n) f.dx.push_back(wx.data()[n * in.C + c]);
+      Weights f{{}, Quad(wg.data()[c]), Quad(wb.data()[c])};
+      for (std::size_t n = 0; n < m; ++n) f.dx.push_back(Quad(wx.data()[n * in.C + c]));
       const Quad s = exact.inv_std();
       const Quad scale = 10 * m * (1 + s * s);
       for (std::size_t n = 0; n < m; ++n) {

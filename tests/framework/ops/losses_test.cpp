@@ -30,7 +30,7 @@ struct Row {
 };
 template <class T>
 Row exact_row(const T* logits, std::size_t C, std::int64_t label) {
-  long double largest = -INFINITY, total = 0;
+  long double largest = static_cast<long double>(logits[0]), total = 0;
   for (std::size_t c = 0; c < C; ++c) largest = std::max(largest, static_cast<long double>(logits[c]));
   Row row{std::vector<long double>(C), 0};
   for (std::size_t c = 0; c < C; ++c) total += row.p[c] = std::exp(static_cast<long double>(logits[c]) - largest);
