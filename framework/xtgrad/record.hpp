@@ -10,6 +10,7 @@
 // off (numbers only) or on (create_graph: the same lines build the graph of the gradient).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -46,14 +47,19 @@ class Backward {
   Walk<T>& walk_;
 };
 
-/// The node of an op with K inputs whose derivative is F.
-template <class T, std::size_t K, class F>
+/// The node of an op whose derivative is F, with its edges in a std::array or, where their number varies, a PoolVector.
+template <class T, class Edges, class F>
 class Operation final : public Node<T> {
  public:
-  Operation(const char* op, Array<T>&& result, const Tensor<T>* const (&inputs)[K], F&& backward)
-      : Node<T>(op, std::move(result), edges_, largest_number(inputs)), backward_(std::move(backward)) {
-    for (std::size_t i = 0; i < K; ++i)
+  using Inputs = std::span<const Tensor<T>* const>;
+
+  Operation(const char* op, Array<T>&& result, Inputs inputs, Edges&& edges, F&& backward)
+      : Node<T>(op, std::move(result), largest_number(inputs)),
+        edges_(std::move(edges)),
+        backward_(std::move(backward)) {
+    for (std::size_t i = 0; i < inputs.size(); ++i)
       if (inputs[i]->defined()) edges_[i] = {*inputs[i], inputs[i]->node().version()};
+    this->set_edges(edges_);
     this->requires_grad = true;
   }
 
@@ -65,26 +71,45 @@ class Operation final : public Node<T> {
   bool released() const noexcept override { return !backward_.has_value(); }
 
  private:
-  static std::int64_t largest_number(const Tensor<T>* const (&inputs)[K]) noexcept {
+  static std::int64_t largest_number(Inputs inputs) noexcept {
     std::int64_t largest = 0;
     for (const Tensor<T>* input : inputs) largest = std::max(largest, input->number());
     return largest;
   }
 
-  std::array<Edge<T>, K> edges_;
+  Edges edges_;
   std::optional<F> backward_;
 };
 
-/// The result of `op` as a tensor: with a node that remembers the inputs and `backward` if a graph is being
-/// built and some input requires grad, a plain leaf otherwise. Inputs may be undefined (an optional bias,
-/// say).
+namespace detail {
+
+template <class T, class Edges, class F>
+Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>* const> inputs, Edges&& edges,
+                 F&& backward) {
+  const bool wanted = std::ranges::any_of(inputs, [](const Tensor<T>* input) { return input->requires_grad(); });
+  if (!wanted || !grad_enabled()) return std::move(result);
+  return Tensor<T>(new Operation<T, Edges, std::decay_t<F>>(op, std::move(result), inputs, std::move(edges),
+                                                            std::forward<F>(backward)),
+                   typename Tensor<T>::Adopt{});
+}
+
+}  // namespace detail
+
+/// The result of `op` as a tensor: with a node that remembers the inputs and `backward` if a graph is being built
+/// and some input requires grad, a plain leaf otherwise. Inputs may be undefined (an optional bias, say).
 template <class T, std::size_t K, class F>
 Tensor<T> record(const char* op, Array<T>&& result, const Tensor<T>* const (&inputs)[K], F&& backward) {
-  bool wanted = false;
-  for (const Tensor<T>* input : inputs) wanted = wanted || input->requires_grad();
-  if (!wanted || !grad_enabled()) return std::move(result);
-  using Op = Operation<T, K, std::decay_t<F>>;
-  return {new Op(op, std::move(result), inputs, std::forward<F>(backward)), typename Tensor<T>::Adopt{}};
+  return detail::record(op, std::move(result), std::span<const Tensor<T>* const>(inputs), std::array<Edge<T>, K>(),
+                        std::forward<F>(backward));
+}
+
+/// The same for an op whose number of inputs varies.
+template <class T, class F>
+Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>> inputs, F&& backward) {
+  PoolVector<const Tensor<T>*> pointers;
+  for (const Tensor<T>& input : inputs) pointers.push_back(&input);
+  return detail::record(op, std::move(result), std::span<const Tensor<T>* const>(pointers),
+                        PoolVector<Edge<T>>(inputs.size()), std::forward<F>(backward));
 }
 
 }  // namespace xtgrad

@@ -45,12 +45,11 @@ void Counted::dispose(Counted* dead) noexcept {
 }
 
 template <class T>
-Node<T>::Node(const char* op, Array<T>&& v, std::span<Edge<T>> edges, std::int64_t largest_input) noexcept
+Node<T>::Node(const char* op, Array<T>&& v, std::int64_t largest_input) noexcept
     : value(std::move(v)),
       number(last_number = std::max(last_number, largest_input) + 1),
       written(version()),
-      op_(op),
-      edges_(edges) {}
+      op_(op) {}
 
 template <class T>
 Tensor<T>::Tensor(T scalar) : Tensor(full_array<T>({}, scalar)) {}

@@ -26,8 +26,11 @@ template <class T>
 class Walk;
 template <class T>
 class Tensor;
-template <class T, std::size_t K, class F>
-Tensor<T> record(const char* op, Array<T>&& result, const Tensor<T>* const (&inputs)[K], F&& backward);
+namespace detail {
+template <class T, class Edges, class F>
+Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>* const> inputs, Edges&& edges,
+                 F&& backward);
+}
 
 // The ops behind the operators below; they are documented where they are defined, in ops/elementwise.hpp.
 template <class T>
@@ -143,10 +146,10 @@ class Tensor {
   friend class Node<T>;
   friend class Backward<T>;
   friend class Walk<T>;
-  template <class U, std::size_t K, class F>
+  template <class U, class Edges, class F>
   friend class Operation;
-  template <class U, std::size_t K, class F>
-  friend Tensor<U> record(const char*, Array<U>&&, const Tensor<U>* const (&)[K], F&&);
+  template <class U, class Edges, class F>
+  friend Tensor<U> detail::record(const char*, Array<U>&&, std::span<const Tensor<U>* const>, Edges&&, F&&);
 
   struct Adopt {};
   Tensor(Node<T>* node, Adopt) noexcept : node_(node) {}
@@ -192,7 +195,7 @@ class Counted {
 template <class T>
 class Node : public Counted {
  public:
-  explicit Node(Array<T>&& v) : Node("leaf", std::move(v), {}, 0) {}
+  explicit Node(Array<T>&& v) : Node("leaf", std::move(v), 0) {}
 
   const char* op() const noexcept { return op_; }
   std::span<Edge<T>> edges() const noexcept { return edges_; }
@@ -216,8 +219,8 @@ class Node : public Counted {
   bool requires_grad = false;
 
  protected:
-  /// `edges` may still be under construction: only its address is kept.
-  Node(const char* op, Array<T>&& v, std::span<Edge<T>> edges, std::int64_t largest_input) noexcept;
+  Node(const char* op, Array<T>&& v, std::int64_t largest_input) noexcept;
+  void set_edges(std::span<Edge<T>> edges) noexcept { edges_ = edges; }
 
  private:
   const char* op_;

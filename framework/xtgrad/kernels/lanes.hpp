@@ -13,6 +13,7 @@ namespace xtgrad::kernels::XTGRAD_ISA {
 
 template <class T>
 struct Lanes {
+  using value_type = T;
   using Batch = xsimd::batch<T, XTGRAD_ARCH>;
   using Mask = xsimd::batch_bool<T, XTGRAD_ARCH>;
   static constexpr long size = static_cast<long>(Batch::size);
@@ -21,6 +22,7 @@ struct Lanes {
   XTGRAD_INLINE Lanes() {}
   XTGRAD_INLINE Lanes(Batch b) : v(b) {}
   XTGRAD_INLINE explicit Lanes(int x) : v(static_cast<T>(x)) {}
+  XTGRAD_INLINE explicit Lanes(T x) : v(x) {}
   XTGRAD_INLINE static Lanes load(const T* from) { return Batch::load_unaligned(from); }
   XTGRAD_INLINE void store(T* to) const { v.store_unaligned(to); }
 
@@ -30,7 +32,9 @@ struct Lanes {
   XTGRAD_INLINE friend Lanes operator/(const Lanes& a, const Lanes& b) { return a.v / b.v; }
   XTGRAD_INLINE friend Lanes operator-(const Lanes& a) { return a.v ^ Batch(T(-0.0)); }
   XTGRAD_INLINE friend Mask operator>(const Lanes& a, const Lanes& b) { return a.v > b.v; }
-  XTGRAD_INLINE friend Mask truth(const Lanes& a) { return !(a.v == Batch(T(0))); }
+  // Written as "not equal", which NaN is: xsimd's != is false for it.
+  XTGRAD_INLINE friend Mask operator!=(const Lanes& a, const Lanes& b) { return !(a.v == b.v); }
+  XTGRAD_INLINE friend Mask truth(const Lanes& a) { return a != Lanes(0); }
   XTGRAD_INLINE friend Lanes where(Mask condition, const Lanes& a, const Lanes& b) {
     return xsimd::select(condition, a.v, b.v);
   }
@@ -46,7 +50,22 @@ struct Lanes {
     constexpr T smallest = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
     return lane_by_lane(xsimd::log(x.v), x.v, x.v < Batch(smallest), [](T value) { return std::log(value); });
   }
+  XTGRAD_INLINE friend Lanes log1p(const Lanes& x) { return xsimd::log1p(x.v); }
+  // xsimd's erf is off by 4 ULP and its pow by hundreds: these two take the scalar functions.
+  XTGRAD_INLINE friend Lanes erf(const Lanes& x) {
+    Values values;
+    x.store(values);
+    for (T& value : values) value = std::erf(value);
+    return load(values);
+  }
   XTGRAD_INLINE friend Lanes tanh(const Lanes& x) { return xsimd::tanh(x.v); }
+  XTGRAD_INLINE friend Lanes pow(const Lanes& x, const Lanes& y) {
+    Values base, exponent;
+    x.store(base);
+    y.store(exponent);
+    for (unsigned long i = 0; i < Batch::size; ++i) base[i] = std::pow(base[i], exponent[i]);
+    return load(base);
+  }
 
   Batch v;
 

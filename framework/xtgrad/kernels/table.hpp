@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-#include "xtgrad/ops/formulas.hpp"
+#include "xtgrad/formulas.hpp"
 
 namespace xtgrad::kernels {
 
@@ -30,10 +30,18 @@ struct Channels {
   const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
 };
 
-/// Hyperparameters of one Adam step.
+/// Hyperparameters of one step of each optimizer; the formulas are in optim/optimizers.hpp.
+struct SgdStep {
+  double lr, momentum, intake, weight_decay;  ///< intake: share of the gradient that enters the velocity
+  bool nesterov;
+};
 struct AdamStep {
-  double lr, beta1, beta2, eps, weight_decay;
+  double lr, beta1, beta2, eps;
+  double penalty, decay;            ///< this times w is added to the gradient, taken off w
   double correction1, correction2;  ///< 1 - beta1^t, 1 - beta2^t
+};
+struct RmspropStep {
+  double lr, alpha, eps, momentum, weight_decay;
 };
 
 template <class T>
@@ -66,10 +74,10 @@ struct Table {
   /// d (N, C) = scale * (probabilities - one_hot(labels))
   void (*softmax_cross_entropy_vjp)(long N, long C, const T* probabilities, const std::int64_t* labels, T scale, T* d);
 
-  /// v = momentum v + g + weight_decay w; w -= lr v. Without momentum v may be null.
-  void (*sgd)(long n, T* w, const T* g, T* v, double lr, double momentum, double weight_decay);
-  /// Kingma and Ba 2015, Algorithm 1
+  /// Without momentum v may be null.
+  void (*sgd)(long n, T* w, const T* g, T* v, const SgdStep& step);
   void (*adam)(long n, T* w, const T* g, T* m, T* v, const AdamStep& step);
+  void (*rmsprop)(long n, T* w, const T* g, T* s, T* v, const RmspropStep& step);
 };
 
 /// The loops for this processor.

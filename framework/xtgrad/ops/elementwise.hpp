@@ -1,6 +1,8 @@
 // Elementwise ops with numpy's broadcasting; value and derivative of each stand in formulas.hpp.
 #pragma once
 
+#include <algorithm>
+
 #include "xtgrad/broadcast.hpp"
 #include "xtgrad/kernels/table.hpp"
 #include "xtgrad/ops/reduce.hpp"
@@ -25,6 +27,24 @@ template <class T>
 Tensor<T> relu(const Tensor<T>& x);
 template <class T>
 Tensor<T> tanh(const Tensor<T>& x);
+/// |x|, with derivative 0 at 0.
+template <class T>
+Tensor<T> abs(const Tensor<T>& x);
+/// The error function.
+template <class T>
+Tensor<T> erf(const Tensor<T>& x);
+/// x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016).
+template <class T>
+Tensor<T> gelu(const Tensor<T>& x);
+/// log(1 + e^x), without overflow.
+template <class T>
+Tensor<T> softplus(const Tensor<T>& x);
+/// x where it is positive, slope * x elsewhere, with derivative `slope` at 0.
+template <class T>
+Tensor<T> leaky_relu(const Tensor<T>& x, double slope = 0.01);
+/// x limited to [low, high], with derivative 1 at the bounds. Throws if low > high.
+template <class T>
+Tensor<T> clamp(const Tensor<T>& x, double low, double high);
 /// 1 / (1 + e^-x)
 template <class T>
 Tensor<T> sigmoid(const Tensor<T>& x);
@@ -38,6 +58,15 @@ template <class T>
 Tensor<T> mul(const Tensor<T>& x, const Tensor<T>& y);
 template <class T>
 Tensor<T> div(const Tensor<T>& x, const Tensor<T>& y);
+
+/// x^y; NaN for a negative x with a y that is not whole.
+template <class T>
+Tensor<T> pow(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
+/// The larger and the smaller of two, NaN if one is; where they are equal each gets half of the gradient.
+template <class T>
+Tensor<T> maximum(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
+template <class T>
+Tensor<T> minimum(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
 
 /// 1 where x > y, 0 elsewhere, also as an operator. Carries no gradient.
 template <class T>
@@ -164,7 +193,7 @@ Tensor<T> elementwise(const Tensor<T>& x, const More&... more) {
     if (in[k]->shape() != shape) shape = broadcast_shape(Op::name, shape, in[k]->shape());
   Array<T> z = empty_array<T>(shape);
   detail::evaluate<Op>(in, z);
-  if constexpr (Op::saves[K - 1] == formulas::kConstant)
+  if constexpr (std::ranges::all_of(Op::saves, [](unsigned s) { return s == formulas::kConstant; }))
     return z;
   else
     return record(Op::name, std::move(z), in, [](Backward<T>& b) {

@@ -1,10 +1,10 @@
 #include "xtgrad/ops/losses.hpp"
 
-#include <algorithm>
-
 #include "xtgrad/kernels/table.hpp"
 #include "xtgrad/ops/elementwise.hpp"
 #include "xtgrad/ops/fused.hpp"
+#include "xtgrad/ops/normalise.hpp"
+#include "xtgrad/ops/rearrange.hpp"
 #include "xtgrad/ops/reduce.hpp"
 
 namespace xtgrad {
@@ -13,33 +13,52 @@ namespace {
 template <class T>
 void check_labels(const char* op, const Tensor<T>& logits, const Labels& labels) {
   const Shape& shape = logits.shape();
-  if (shape.size() != 2) fail("{}: logits are {}, expected (N, C)", op, shape);
-  if (labels.shape() != Shape{shape[0]})
-    fail("{}: logits are {}, labels {}, expected ({},)", op, shape, labels.shape(), shape[0]);
+  check(shape.size() == 2, "{}: logits are {}, expected (N, C)", op, shape);
+  check(labels.shape() == Shape{shape[0]}, "{}: logits are {}, labels {}, expected ({},)", op, shape, labels.shape(),
+        shape[0]);
   for (std::size_t n = 0; n < shape[0]; ++n)
     if (labels(n) < 0 || labels(n) >= static_cast<std::int64_t>(shape[1]))
       fail("{}: label {} in row {} is not a class of 0 to {}", op, labels(n), n, static_cast<long>(shape[1]) - 1);
+}
+
+template <class T>
+void check_equal(const char* op, const Tensor<T>& y, const Tensor<T>& target) {
+  check(y.shape() == target.shape(), "{}: input is {}, target {}; they must have the same shape", op, y.shape(),
+        target.shape());
+}
+
+template <class T>
+Tensor<T> reduced(const Tensor<T>& losses, Reduction reduction) {
+  if (reduction == Reduction::none) return losses;
+  return reduction == Reduction::mean ? mean(losses) : sum(losses);
 }
 
 }  // namespace
 
 template <class T>
 Tensor<T> reference::cross_entropy(const Tensor<T>& logits, const Labels& labels) {
-  const std::size_t N = logits.shape()[0], C = logits.shape()[1];
-  // A constant shift changes nothing but keeps exp in range.
-  Array<T> largest = empty_array<T>({N, 1}), one_hot = full_array<T>({N, C}, 0);
-  for (std::size_t n = 0; n < N; ++n) {
-    largest(n, 0) = *std::max_element(logits.data() + n * C, logits.data() + (n + 1) * C);
-    one_hot(n, static_cast<std::size_t>(labels(n))) = 1;
-  }
-  const Tensor<T> shifted = logits - Tensor<T>(std::move(largest));
-  const Tensor<T> log_softmax = shifted - log(sum(exp(shifted), {1}, {.keepdims = true}));
-  return -sum(Tensor<T>(std::move(one_hot)) * log_softmax) / static_cast<T>(N);
+  return xtgrad::cross_entropy(logits, one_hot<T>(labels, logits.shape()[1]));
 }
 
 template <class T>
-Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels) {
+Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<T>& targets, CrossEntropyOptions options) {
+  check_equal("cross_entropy", logits, targets);
+  check(logits.shape().size() == 2, "cross_entropy: logits are {}, expected (N, C)", logits.shape());
+  const double smoothing = options.label_smoothing;
+  check(smoothing >= 0 && smoothing <= 1, "cross_entropy: label_smoothing is {}, expected 0 to 1", smoothing);
+  Tensor<T> smooth = targets;
+  if (smoothing > 0) {
+    const double spread = smoothing / static_cast<double>(logits.shape()[1]);
+    smooth = targets * static_cast<T>(1 - smoothing) + static_cast<T>(spread) * sum(targets, {1}, {.keepdims = true});
+  }
+  return reduced(-sum(smooth * log_softmax(logits), {1}), options.reduction);
+}
+
+template <class T>
+Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels, CrossEntropyOptions options) {
   check_labels("cross_entropy", logits, labels);
+  if (options.label_smoothing != 0 || options.reduction != Reduction::mean)
+    return cross_entropy(logits, one_hot<T>(labels, logits.shape()[1]), options);
   const long N = static_cast<long>(logits.shape()[0]), C = static_cast<long>(logits.shape()[1]);
   Array<T> p = empty_array<T>(logits.shape());
   const double total = kernels::table<T>().softmax_cross_entropy(N, C, logits.data(), labels.data(), p.data());
@@ -56,29 +75,34 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels) {
 }
 
 template <class T>
-Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target) {
-  check(y.shape() == target.shape(), "mse: y is {}, target {}; they must have the same shape", y.shape(),
-        target.shape());
+Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target, Reduction reduction) {
+  check_equal("mse", y, target);
   const Tensor<T> difference = y - target;
-  return mean(difference * difference);
+  return reduced(difference * difference, reduction);
+}
+
+template <class T>
+Tensor<T> bce_with_logits(const Tensor<T>& x, const Tensor<T>& target, Reduction reduction) {
+  check_equal("bce_with_logits", x, target);
+  return reduced(softplus(x) - x * target, reduction);
 }
 
 template <class T>
 double accuracy(const Tensor<T>& logits, const Labels& labels) {
   check_labels("accuracy", logits, labels);
-  const std::size_t N = logits.shape()[0], C = logits.shape()[1];
+  const Labels predicted = argmax(logits);
   std::size_t right = 0;
-  for (std::size_t n = 0; n < N; ++n) {
-    const T* const row = logits.data() + n * C;
-    if (std::max_element(row, row + C) - row == labels(n)) ++right;
-  }
-  return static_cast<double>(right) / static_cast<double>(N);
+  for (std::size_t n = 0; n < labels.size(); ++n)
+    if (predicted(n) == labels(n)) ++right;
+  return static_cast<double>(right) / static_cast<double>(labels.size());
 }
 
-#define XTGRAD_INSTANTIATE(T)                                                   \
-  template Tensor<T> cross_entropy(const Tensor<T>&, const Labels&);            \
-  template Tensor<T> reference::cross_entropy(const Tensor<T>&, const Labels&); \
-  template Tensor<T> mse(const Tensor<T>&, const Tensor<T>&);                   \
+#define XTGRAD_INSTANTIATE(T)                                                                \
+  template Tensor<T> cross_entropy(const Tensor<T>&, const Labels&, CrossEntropyOptions);    \
+  template Tensor<T> cross_entropy(const Tensor<T>&, const Tensor<T>&, CrossEntropyOptions); \
+  template Tensor<T> reference::cross_entropy(const Tensor<T>&, const Labels&);              \
+  template Tensor<T> mse(const Tensor<T>&, const Tensor<T>&, Reduction);                     \
+  template Tensor<T> bce_with_logits(const Tensor<T>&, const Tensor<T>&, Reduction);         \
   template double accuracy(const Tensor<T>&, const Labels&);
 XTGRAD_INSTANTIATE(float)
 XTGRAD_INSTANTIATE(double)

@@ -1,18 +1,35 @@
-// Losses and what is counted beside them.
+// Losses, and what is counted beside them.
 #pragma once
 
 #include "xtgrad/tensor.hpp"
 
 namespace xtgrad {
 
-/// The mean over n of -log softmax(logits)[n, labels[n]]; logits (N, C), labels (N) in [0, C), result ().
-/// Saves the probabilities p; dlogits = (p - one_hot(labels)) / N. Throws if a shape or a label does not fit.
-template <class T>
-Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels);
+/// What becomes of the losses of single rows or elements.
+enum class Reduction { mean, sum, none };
 
-/// The mean of (y - target)^2 over all elements. Throws unless the two shapes are equal.
+/// Options of cross_entropy.
+struct CrossEntropyOptions {
+  Reduction reduction = Reduction::mean;
+  double label_smoothing = 0;  ///< share of the target that is spread evenly over all classes (Szegedy et al. 2016)
+};
+
+/// -log softmax(logits)[n, labels[n]] for each row n; logits (N, C), labels (N) in [0, C).
+/// Saves the probabilities p; dlogits = p - one_hot(labels). Throws if a shape, a label or an option does not fit.
 template <class T>
-Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target);
+Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels, CrossEntropyOptions options = {});
+/// -sum over c of targets[n, c] * log softmax(logits)[n, c] for each row n; both (N, C). Throws if a shape does not fit.
+template <class T>
+Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<T>& targets, CrossEntropyOptions options = {});
+
+/// (y - target)^2 for each element. Throws unless the two shapes are equal.
+template <class T>
+Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target, Reduction reduction = Reduction::mean);
+
+/// -target * log(s) - (1 - target) * log(1 - s) with s = sigmoid(x) for each element, without overflow. Throws unless the
+/// two shapes are equal.
+template <class T>
+Tensor<T> bce_with_logits(const Tensor<T>& x, const Tensor<T>& target, Reduction reduction = Reduction::mean);
 
 /// The share of rows whose largest logit is at their label; logits (N, C), labels (N).
 template <class T>
@@ -20,7 +37,7 @@ double accuracy(const Tensor<T>& logits, const Labels& labels);
 
 namespace reference {
 
-/// The definition in plain ops.
+/// The mean in plain ops.
 template <class T>
 Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels);
 

@@ -1,5 +1,8 @@
 #include "xtgrad/ops/reduce.hpp"
 
+#include <cmath>
+#include <limits>
+
 #include "xtgrad/broadcast.hpp"
 #include "xtgrad/kernels/table.hpp"
 #include "xtgrad/ops/elementwise.hpp"
@@ -98,6 +101,50 @@ Tensor<T> mean(const Tensor<T>& x) {
 }
 
 template <class T>
+Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool biased, ReduceOptions options) {
+  const Tensor<T> centred = x - mean(x, axes, {.keepdims = true});
+  const Tensor<T> total = sum(centred * centred, axes, options);
+  const double m = static_cast<double>(x.size()) / static_cast<double>(total.size());
+  return total / static_cast<T>(biased ? m : m - 1);
+}
+
+template <class T>
+Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
+  const Shape kept = kept_shape("max", x.shape(), axes);
+  check(x.size() > 0 || size_of(kept) == 0, "max: no values along an axis of the shape {}", x.shape());
+  Array<T> z = full_array<T>(kept, -std::numeric_limits<T>::infinity());
+  for_each_run(x.shape(), {&x.shape(), &kept}, [&](const Run<2>& run) {
+    for (std::size_t i = 0; i < run.size; ++i) {
+      const T value = x.data()[run.at[0] + i];
+      T& largest = z.data()[run.at[1] + i * static_cast<std::size_t>(run.step[1])];
+      if (value > largest || std::isnan(value)) largest = value;
+    }
+  });
+  const Tensor<T> result = record("max", std::move(z), {&x}, [axes](Backward<T>& b) {
+    Tensor<T> share;
+    {
+      const NoGrad guard;
+      const Tensor<T> chosen = 1 - maximum(b.input(0) > b.output(), b.output() > b.input(0));
+      share = chosen / sum(chosen, axes, {.keepdims = true});
+    }
+    b.add(0, b.dz() * share);
+  });
+  return options.keepdims ? result : reshape(result, without(x.shape(), axes));
+}
+
+template <class T>
+Labels argmax(const Tensor<T>& x) {
+  check(!x.shape().empty() && x.shape().back() > 0, "argmax: input is {}, expected (..., C)", x.shape());
+  Shape rows = x.shape();
+  const std::size_t C = rows.back();
+  rows.pop_back();
+  Labels positions = empty_array<std::int64_t>(rows);
+  for (std::size_t n = 0; n < positions.size(); ++n)
+    positions.data()[n] = std::max_element(x.data() + n * C, x.data() + (n + 1) * C) - (x.data() + n * C);
+  return positions;
+}
+
+template <class T>
 Tensor<T> expand(const Tensor<T>& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   check(broadcasts_to(x.shape(), shape), "expand: shape {} does not broadcast to {}", x.shape(), shape);
@@ -122,12 +169,15 @@ Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape) {
   return reshape(sum_kept(x, kept), shape);
 }
 
-#define XTGRAD_INSTANTIATE(T)                                            \
-  template Tensor<T> sum(const Tensor<T>&);                              \
-  template Tensor<T> sum(const Tensor<T>&, const Axes&, ReduceOptions);  \
-  template Tensor<T> mean(const Tensor<T>&);                             \
-  template Tensor<T> mean(const Tensor<T>&, const Axes&, ReduceOptions); \
-  template Tensor<T> expand(const Tensor<T>&, const Shape&);             \
+#define XTGRAD_INSTANTIATE(T)                                                 \
+  template Tensor<T> sum(const Tensor<T>&);                                   \
+  template Tensor<T> sum(const Tensor<T>&, const Axes&, ReduceOptions);       \
+  template Tensor<T> mean(const Tensor<T>&);                                  \
+  template Tensor<T> mean(const Tensor<T>&, const Axes&, ReduceOptions);      \
+  template Tensor<T> var(const Tensor<T>&, const Axes&, bool, ReduceOptions); \
+  template Tensor<T> max(const Tensor<T>&, const Axes&, ReduceOptions);       \
+  template Labels argmax(const Tensor<T>&);                                   \
+  template Tensor<T> expand(const Tensor<T>&, const Shape&);                  \
   template Tensor<T> sum_to(const Tensor<T>&, const Shape&);
 XTGRAD_INSTANTIATE(float)
 XTGRAD_INSTANTIATE(double)

@@ -6,8 +6,19 @@
 
 namespace xtgrad {
 
-/// Axes of a tensor; negative ones count from the end.
-using Axes = xt::svector<std::ptrdiff_t, 4>;
+/// Axes of a tensor; negative ones count from the end. A type of our own: with xtensor's in the argument list,
+/// unqualified calls of sum and mean would find xtensor's functions too.
+class Axes {
+ public:
+  Axes() = default;
+  Axes(std::initializer_list<std::ptrdiff_t> axes) : axes_(axes) {}  // NOLINT: {0, 2} is a list of axes
+  auto begin() const noexcept { return axes_.begin(); }
+  auto end() const noexcept { return axes_.end(); }
+  void push_back(std::ptrdiff_t axis) { axes_.push_back(axis); }
+
+ private:
+  PoolVector<std::ptrdiff_t> axes_;
+};
 
 /// Options of reductions.
 struct ReduceOptions {
@@ -27,6 +38,20 @@ Tensor<T> mean(const Tensor<T>& x);
 /// The mean over the given axes. Throws as sum does.
 template <class T>
 Tensor<T> mean(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
+
+/// The variance over the given axes: mean((x - mean)^2), divided by m - 1 instead of m unless `biased`; NaN where that
+/// is 0. Throws as sum does.
+template <class T>
+Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool biased = false, ReduceOptions options = {});
+
+/// The largest value over the given axes, NaN if one is; equal ones share the gradient evenly. Throws as sum does, and if
+/// there is nothing to choose from.
+template <class T>
+Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
+
+/// x (..., C) -> the position of the largest value in each row, the first of equal ones.
+template <class T>
+Labels argmax(const Tensor<T>& x);
 
 /// x repeated along its axes of extent 1, and along new leading axes, up to `shape`. Throws if it does not
 /// broadcast.

@@ -1,59 +1,99 @@
-// Optimizers: an update formula over a list of parameters, with the state that it needs.
+// Optimizers: an update formula over groups of parameters, with the state that it needs.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "xtgrad/tensor.hpp"
 
 namespace xtgrad {
 
-/// What all optimizers share. Parameters without a gradient are passed over by step().
+/// What all optimizers share. Parameters without a gradient are passed over by step(), and do not age.
 template <class T>
 class Optimizer {
  public:
-  /// Throws if there is no parameter, or one that does not require grad.
-  Optimizer(std::vector<Tensor<T>> parameters, double lr);
   virtual ~Optimizer() = default;
 
   /// One update from the gradients that backward() accumulated.
   virtual void step() = 0;
   /// Drops the gradients of all parameters.
-  void zero_grad();
+  virtual void zero_grad() = 0;
+  /// The number of parameter groups.
+  virtual std::size_t groups() const = 0;
+  /// The learning rate of a group. Throws std::out_of_range if there is no such group.
+  virtual double lr(std::size_t group = 0) const = 0;
+  /// Sets the learning rate of one group, or of all. Throws unless it is finite and not negative.
+  virtual void set_lr(double lr, std::size_t group) = 0;
+  void set_lr(double lr) {
+    for (std::size_t g = 0; g < groups(); ++g) set_lr(lr, g);
+  }
+};
 
-  double lr() const noexcept { return lr_; }
-  /// Throws unless `lr` is finite and not negative.
-  void set_lr(double lr);
+/// Parameters that share their options.
+template <class T, class Options>
+struct ParameterGroup {
+  std::vector<Tensor<T>> parameters;
+  Options options = {};
+};
+
+/// An optimizer whose update of a parameter needs its options, up to two arrays of state, and its age.
+template <class T, class Options>
+class GroupedOptimizer : public Optimizer<T> {
+ public:
+  void step() override;
+  void zero_grad() override;
+  std::size_t groups() const override { return options_.size(); }
+  double lr(std::size_t group = 0) const override { return options_.at(group).lr; }
+  using Optimizer<T>::set_lr;
+  void set_lr(double lr, std::size_t group) override;
 
  protected:
-  std::vector<Tensor<T>> parameters_;
+  struct Slot {
+    Tensor<T> parameter;
+    std::size_t group;
+    std::vector<Array<T>> state;
+    std::int64_t t = 0;  // steps so far, this one included
+  };
+
+  /// `arrays` zeros in the shape of each parameter are its state. Throws if there is no parameter, if one does not
+  /// require grad or is there twice, or if an option is out of range.
+  GroupedOptimizer(std::vector<ParameterGroup<T, Options>> groups, std::size_t arrays);
 
  private:
-  double lr_;
+  virtual void update(Slot& slot, const Options& options) = 0;
+
+  std::vector<Options> options_;
+  std::vector<Slot> slots_;
 };
 
 /// Options of SGD.
 struct SGDOptions {
+  static constexpr const char* name = "SGD";
   double lr = 1e-3;         ///< learning rate
   double momentum = 0;      ///< share of the last velocity that is kept
+  double dampening = 0;     ///< share of the gradient that does not enter the velocity
   double weight_decay = 0;  ///< L2 penalty: this times w is added to the gradient
+  bool nesterov = false;    ///< look ahead along the velocity; needs a momentum, and no dampening
 };
 
-/// Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form):
-///   v = momentum * v + g + weight_decay * w        w = w - lr * v
+/// Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013), in PyTorch's form:
+///   g = g + weight_decay * w      v = momentum * v + (1 - dampening) * g, at first v = g
+///   w = w - lr * v, or with Nesterov w = w - lr * (g + momentum * v)
 template <class T = float>
-class SGD final : public Optimizer<T> {
+class SGD final : public GroupedOptimizer<T, SGDOptions> {
  public:
-  /// Throws if an option is negative or not finite.
-  explicit SGD(std::vector<Tensor<T>> parameters, SGDOptions options = {});
-  void step() override;
+  explicit SGD(std::vector<Tensor<T>> parameters, SGDOptions options = {})
+      : SGD(std::vector<ParameterGroup<T, SGDOptions>>{{std::move(parameters), options}}) {}
+  explicit SGD(std::vector<ParameterGroup<T, SGDOptions>> groups);
 
  private:
-  SGDOptions options_;
-  std::vector<Array<T>> velocity_;
+  using Base = GroupedOptimizer<T, SGDOptions>;
+  void update(typename Base::Slot& slot, const SGDOptions& options) override;
 };
 
 /// Options of Adam.
 struct AdamOptions {
+  static constexpr const char* name = "Adam";
   double lr = 1e-3;         ///< learning rate
   double beta1 = 0.9;       ///< decay of the first moment
   double beta2 = 0.999;     ///< decay of the second moment
@@ -65,17 +105,73 @@ struct AdamOptions {
 ///   g = g + weight_decay * w        m = beta1 * m + (1 - beta1) * g        v = beta2 * v + (1 - beta2) * g^2
 ///   w = w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 template <class T = float>
-class Adam final : public Optimizer<T> {
+class Adam final : public GroupedOptimizer<T, AdamOptions> {
  public:
-  /// Throws if an option is negative or not finite, or a beta is not below 1.
-  explicit Adam(std::vector<Tensor<T>> parameters, AdamOptions options = {});
-  void step() override;
+  explicit Adam(std::vector<Tensor<T>> parameters, AdamOptions options = {})
+      : Adam(std::vector<ParameterGroup<T, AdamOptions>>{{std::move(parameters), options}}) {}
+  explicit Adam(std::vector<ParameterGroup<T, AdamOptions>> groups);
 
  private:
-  AdamOptions options_;
-  std::vector<Array<T>> first_, second_;
-  // t of each parameter: one without a gradient does not age
-  std::vector<std::int64_t> steps_;
+  using Base = GroupedOptimizer<T, AdamOptions>;
+  void update(typename Base::Slot& slot, const AdamOptions& options) override;
 };
+
+/// Options of AdamW: those of Adam, but the decay is not part of the gradient.
+struct AdamWOptions {
+  static constexpr const char* name = "AdamW";
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 1e-2;  ///< each step takes lr * weight_decay * w off w
+};
+
+/// Adam with decoupled weight decay (Loshchilov and Hutter 2019, Algorithm 2):
+///   w = w - lr * weight_decay * w, then Adam's step without a penalty
+template <class T = float>
+class AdamW final : public GroupedOptimizer<T, AdamWOptions> {
+ public:
+  explicit AdamW(std::vector<Tensor<T>> parameters, AdamWOptions options = {})
+      : AdamW(std::vector<ParameterGroup<T, AdamWOptions>>{{std::move(parameters), options}}) {}
+  explicit AdamW(std::vector<ParameterGroup<T, AdamWOptions>> groups);
+
+ private:
+  using Base = GroupedOptimizer<T, AdamWOptions>;
+  void update(typename Base::Slot& slot, const AdamWOptions& options) override;
+};
+
+/// Options of RMSprop.
+struct RMSpropOptions {
+  static constexpr const char* name = "RMSprop";
+  double lr = 1e-2;         ///< learning rate
+  double alpha = 0.99;      ///< decay of the mean square
+  double eps = 1e-8;        ///< added to its root
+  double momentum = 0;      ///< share of the last velocity that is kept
+  double weight_decay = 0;  ///< L2 penalty: this times w is added to the gradient
+};
+
+/// RMSprop (Tieleman and Hinton 2012), in PyTorch's form:
+///   g = g + weight_decay * w     s = alpha * s + (1 - alpha) * g^2     v = momentum * v + g / (sqrt(s) + eps)
+///   w = w - lr * v
+template <class T = float>
+class RMSprop final : public GroupedOptimizer<T, RMSpropOptions> {
+ public:
+  explicit RMSprop(std::vector<Tensor<T>> parameters, RMSpropOptions options = {})
+      : RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>>{{std::move(parameters), options}}) {}
+  explicit RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>> groups);
+
+ private:
+  using Base = GroupedOptimizer<T, RMSpropOptions>;
+  void update(typename Base::Slot& slot, const RMSpropOptions& options) override;
+};
+
+/// Scales all gradients by one factor so that their norm together is at most `largest`, and returns the norm before.
+/// A norm that is not finite changes nothing. Throws unless `largest` is positive.
+template <class T>
+double clip_grad_norm(const std::vector<Tensor<T>>& parameters, double largest);
+
+/// Limits every element of the gradients to [-largest, largest]. Throws unless `largest` is positive.
+template <class T>
+void clip_grad_value(const std::vector<Tensor<T>>& parameters, double largest);
 
 }  // namespace xtgrad

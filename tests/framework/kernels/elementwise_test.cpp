@@ -1,5 +1,6 @@
 // Elementwise kernels of every instruction set against long double.
 #include <gtest/gtest.h>
+#include <array>
 
 #include "../numbers.hpp"
 #include "instruction_sets.hpp"
@@ -339,9 +340,11 @@ TYPED_TEST(Elementwise, OpsWhoseDerivativeReadsNothingHaveNoKernelForIt) {
 // --- Loops
 
 constexpr long kLongest = 70;
-constexpr int kArity[] = {arity<Neg>, arity<Exp>, arity<Log>, arity<Sqrt>, arity<Relu>,    arity<Tanh>, arity<Sigmoid>,
-                          arity<Add>, arity<Sub>, arity<Mul>, arity<Div>,  arity<Greater>, arity<Where>};
-static_assert(std::size(kArity) == Kernels::size);
+template <class... Ops>
+constexpr auto arities(List<Ops...>) {
+  return std::array{static_cast<int>(arity<Ops>)...};
+}
+constexpr auto kArity = arities(Kernels());
 
 /// Inputs for any op: edge values in between ordinary ones. The ends of exp are met by one lane in some registers.
 template <class T>

@@ -1,4 +1,5 @@
 #include "xtgrad/ops/elementwise.hpp"
+#include <functional>
 
 #include <cmath>
 #include <limits>
@@ -205,6 +206,104 @@ TEST(UsersOp, SavesOnlyWhatItSays) {
   const Tensor<double> z = elementwise<SquareTimes>(x, y);
   y.mutable_value().fill(0);
   EXPECT_EQ(values(grad(sum(z), {w})[0]), (std::vector<double>{1, 4}));
+}
+
+// --- Values against long double
+
+/// The distance of `actual` from `exact` in units of the last place of T.
+template <class T>
+long double ulps(T actual, long double exact) {
+  const T rounded = static_cast<T>(exact);
+  if (actual == rounded || (std::isnan(actual) && std::isnan(rounded))) return 0;
+  const long double unit =
+      static_cast<long double>(std::nextafter(std::abs(rounded), std::numeric_limits<T>::infinity())) -
+      static_cast<long double>(std::abs(rounded));
+  return std::abs(static_cast<long double>(actual) - exact) / unit;
+}
+
+template <class T, class Op, class Exact>
+void expect_accurate(Op op, Exact exact, double low, double high, long double bound) {
+  constexpr std::size_t kCount = 4001;
+  Array<T> x = empty_array<T>({kCount});
+  for (std::size_t i = 0; i < kCount; ++i)
+    x(i) = static_cast<T>(low + (high - low) * static_cast<double>(i) / static_cast<double>(kCount - 1));
+  const Tensor<T> z = op(Tensor<T>(x));
+  for (std::size_t i = 0; i < kCount; ++i)
+    ASSERT_LE(ulps(z.value()(i), exact(static_cast<long double>(x(i)))), bound) << "at " << x(i);
+}
+
+TEST(ElementwiseValues, ErfIsWithinFourUlp) {
+  const auto exact = [](long double x) { return std::erf(x); };
+  expect_accurate<float>([](const auto& x) { return erf(x); }, exact, -5, 5, 4);
+  expect_accurate<double>([](const auto& x) { return erf(x); }, exact, -6, 6, 4);
+}
+
+TEST(ElementwiseValues, SoftplusIsWithinFourUlpAndDoesNotOverflow) {
+  const auto exact = [](long double x) { return std::log1p(std::exp(x)); };
+  expect_accurate<float>([](const auto& x) { return softplus(x); }, exact, -80, 80, 4);
+  expect_accurate<double>([](const auto& x) { return softplus(x); }, exact, -700, 700, 4);
+  EXPECT_EQ(softplus(Tensor<float>(1e30F)).item(), 1e30F);
+  EXPECT_EQ(softplus(Tensor<float>(-1e30F)).item(), 0);
+}
+
+TEST(ElementwiseValues, GeluIsXTimesTheNormalDistribution) {
+  const auto exact = [](long double x) { return x * (1 + std::erf(x / std::sqrt(2.0L))) / 2; };
+  expect_accurate<float>([](const auto& x) { return gelu(x); }, exact, -0.5, 8, 8);
+  expect_accurate<double>([](const auto& x) { return gelu(x); }, exact, -0.5, 8, 8);
+}
+
+TEST(ElementwiseValues, PowIsWithinOneUlp) {
+  for (const double y : {-2.5, -1.0, 0.0, 0.5, 2.0, 3.0, 17.0}) {
+    const auto exact = [y](long double x) { return std::pow(x, static_cast<long double>(y)); };
+    expect_accurate<double>([y](const auto& x) { return pow(x, y); }, exact, 0.01, 30, 1);
+  }
+  EXPECT_EQ(pow(Tensor<double>(-2), 3).item(), -8);
+  EXPECT_TRUE(std::isnan(pow(Tensor<double>(-2), 0.5).item()));
+  EXPECT_EQ(pow(Tensor<double>(0), 0).item(), 1);
+}
+
+TEST(ElementwiseValues, ChoicesTakeTheRightElementAndKeepNaN) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(abs(Tensor<double>{-2, 0, 3}).value(), (Array<double>{2, 0, 3}));
+  EXPECT_FALSE(std::signbit(abs(Tensor<double>(-0.0)).item()));
+  EXPECT_EQ(maximum(Tensor<double>{1, 5}, Tensor<double>{2, 4}).value(), (Array<double>{2, 5}));
+  EXPECT_EQ(minimum(Tensor<double>{1, 5}, Tensor<double>{2, 4}).value(), (Array<double>{1, 4}));
+  for (const auto& [x, y] : {std::pair{nan, 1.0}, {1.0, nan}}) {
+    EXPECT_TRUE(std::isnan(maximum(Tensor<double>(x), y).item()));
+    EXPECT_TRUE(std::isnan(minimum(Tensor<double>(x), y).item()));
+  }
+  EXPECT_EQ(clamp(Tensor<double>{-3, 0.5, 9}, -1, 1).value(), (Array<double>{-1, 0.5, 1}));
+  EXPECT_TRUE(std::isnan(clamp(Tensor<double>(nan), -1, 1).item()));
+  EXPECT_EQ(leaky_relu(Tensor<double>{-3, 2}, 0.1).value(), (Array<double>{-3 * 0.1, 2}));
+  EXPECT_THROW(clamp(Tensor<double>(0), 1, -1), std::invalid_argument);
+}
+
+// --- Kinks: what finite differences cannot see
+
+double derivative(const std::function<Tensor<double>(const Tensor<double>&)>& f, double at) {
+  Tensor<double> x(at);
+  x.requires_grad(true);
+  return grad(f(x), {x})[0].item();
+}
+
+TEST(Kinks, HaveTheDerivativesOfTheTable) {
+  EXPECT_EQ(derivative([](const auto& x) { return abs(x); }, 0), 0);
+  EXPECT_EQ(derivative([](const auto& x) { return leaky_relu(x, 0.1); }, 0), 0.1);
+  EXPECT_EQ(derivative([](const auto& x) { return clamp(x, -1, 1); }, 1), 1);
+  EXPECT_EQ(derivative([](const auto& x) { return clamp(x, -1, 1); }, -1), 1);
+  EXPECT_EQ(derivative([](const auto& x) { return maximum(x, 2); }, 2), 0.5);
+  EXPECT_EQ(derivative([](const auto& x) { return minimum(x, 2); }, 2), 0.5);
+  EXPECT_EQ(derivative([](const auto& x) { return pow(x, 0); }, 0), 0);
+}
+
+TEST(Kinks, ThePowerOfZeroHasNoNaNInTheGradientOfItsExponent) {
+  Tensor<double> x(0), y(2);
+  x.requires_grad(true);
+  y.requires_grad(true);
+  const std::vector<Tensor<double>> first = grad(pow(x, y), {x, y}, {.create_graph = true});
+  EXPECT_EQ(first[0].item(), 0);
+  EXPECT_EQ(first[1].item(), 0);
+  EXPECT_EQ(grad(first[0] + first[1], {x})[0].item(), 2);  // x^2 has the second derivative 2
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "xtgrad/ops/elementwise.hpp"
 #include "xtgrad/ops/losses.hpp"
 #include "xtgrad/ops/matmul.hpp"
+#include "xtgrad/ops/normalise.hpp"
 #include "xtgrad/ops/rearrange.hpp"
 #include "xtgrad/ops/reduce.hpp"
 #include "xtgrad/random.hpp"
@@ -55,6 +56,10 @@ struct Domain {
 constexpr Domain kReal{0.1, 1.5};  // 0.1 keeps clear of the kinks at 0
 constexpr Domain kPositive{0.5, 2, false};
 constexpr Domain kDivisor{0.6, 2};
+// Apart in magnitude, so that no two are nearly equal, with either the larger.
+constexpr Domain kSmall{0.1, 0.6};
+constexpr Domain kLarge{0.8, 1.5};
+constexpr Domain kBase{1.2, 2, false};
 constexpr Domain kCondition{0, 1, true, true};
 
 struct Row {
@@ -343,6 +348,102 @@ std::vector<Case> mse_cases() {
   return cases;
 }
 
+/// A constant that keeps the elements of x (|x| < 2) far from each other, in an order of no meaning.
+template <class T>
+Tensor<T> spread(const Tensor<T>& x) {
+  Array<T> z = empty_array<T>(x.shape());
+  for (std::size_t i = 0; i < x.size(); ++i) z.data()[i] = static_cast<T>(5 * ((7 * i + 3) % 101));
+  return z;
+}
+
+std::vector<Case> max_cases() {
+  return reductions([](const auto& x, const Axes& axes, ReduceOptions o) {
+    return x.size() == 0 ? sum(x, axes, o) : max(x + spread(x), axes, o);
+  });
+}
+
+std::vector<Case> slice_cases() {
+  std::vector<Case> cases;
+  for (const Shape& shape : all_shapes(3, {0, 1, 4}))
+    for (std::size_t axis = 0; axis < shape.size(); ++axis)
+      for (std::size_t begin = 0; begin <= shape[axis]; ++begin)
+        for (std::size_t end = begin; end <= shape[axis]; end += 2)
+          cases.push_back({{shape},
+                           [=](const auto& in) { return slice(in[0], static_cast<std::ptrdiff_t>(axis), begin, end); },
+                           std::to_string(axis) + ": " + std::to_string(begin) + " to " + std::to_string(end)});
+  return cases;
+}
+
+std::vector<Case> concat_cases() {
+  std::vector<Case> cases;
+  for (const Shape& shape : all_shapes(3, {0, 1, 3}))
+    for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+      Shape longer = shape;
+      longer[axis] += 2;
+      cases.push_back({{shape, longer, shape},
+                       [=](const auto& in) {
+                         return concat({in[0], in[1], in[2]}, static_cast<std::ptrdiff_t>(axis));
+                       },
+                       std::to_string(axis)});
+    }
+  return cases;
+}
+
+template <class F>
+std::vector<Case> index_cases(F f) {
+  std::vector<Case> cases;
+  for (const Shape& rest : all_shapes(2, {0, 1, 3}))
+    for (const Labels& indices : {Labels{2, 0, 1, 0}, Labels{1}, Labels{0, 0, 0}, Labels{2, 1, 0}}) {
+      Shape shape{f.extent(indices)};
+      for (const std::size_t extent : rest) shape.push_back(extent);
+      std::string mode;
+      for (const auto index : indices) mode += std::to_string(index);
+      cases.push_back({{shape}, [=](const auto& in) { return f(in[0], indices); }, mode});
+    }
+  return cases;
+}
+struct Gather {
+  static std::size_t extent(const Labels&) { return 3; }
+  template <class T>
+  Tensor<T> operator()(const Tensor<T>& x, const Labels& indices) const {
+    return gather(x, indices);
+  }
+};
+struct ScatterAdd {
+  static std::size_t extent(const Labels& indices) { return indices.size(); }
+  template <class T>
+  Tensor<T> operator()(const Tensor<T>& x, const Labels& indices) const {
+    return scatter_add(x, indices, 3);
+  }
+};
+
+std::vector<Case> rowwise(const Function& f) {
+  std::vector<Case> cases;
+  for (const Shape& shape : Shapes{{2}, {5}, {1, 3}, {3, 4}, {2, 3, 4}, {2, 1, 2}, {0, 3}, {2, 0}})
+    cases.push_back({{shape}, f});
+  return cases;
+}
+
+std::vector<Case> layer_norm_cases() {
+  std::vector<Case> cases;
+  for (const double eps : {1e-5, 0.1})
+    for (const Shape& shape : Shapes{{3}, {8}, {1, 3}, {4, 3}, {3, 9}, {2, 3, 4}, {0, 3}})
+      cases.push_back({{shape, {shape.back()}, {shape.back()}},
+                       [=](const auto& in) { return layer_norm(in[0], in[1], in[2], eps); },
+                       std::to_string(eps)});
+  return cases;
+}
+
+template <class Loss>
+std::vector<Case> reduced_loss_cases(const Shapes& shapes, Loss loss) {
+  std::vector<Case> cases;
+  for (const Shape& shape : shapes)
+    for (const Reduction r : {Reduction::mean, Reduction::sum, Reduction::none})
+      cases.push_back(
+          {{shape, shape}, [=](const auto& in) { return loss(in[0], in[1], r); }, std::to_string(static_cast<int>(r))});
+  return cases;
+}
+
 // An op as a user would write it: log(1 + e^x).
 struct Softplus {
   static constexpr const char* name = "softplus";
@@ -372,7 +473,17 @@ const std::vector<Row>& table() {
       {"relu", unary(XTGRAD_OF(relu(in[0]))), {kReal}},
       {"tanh", unary(XTGRAD_OF(tanh(in[0]))), {kReal}},
       {"sigmoid", unary(XTGRAD_OF(sigmoid(in[0]))), {kReal}},
-      {"softplus", unary(XTGRAD_OF(elementwise<Softplus>(in[0]))), {kReal}},
+      {"users_softplus", unary(XTGRAD_OF(elementwise<Softplus>(in[0]))), {kReal}},
+      {"abs", unary(XTGRAD_OF(abs(in[0]))), {kReal}},
+      {"erf", unary(XTGRAD_OF(erf(in[0]))), {kReal}},
+      {"gelu", unary(XTGRAD_OF(gelu(in[0]))), {kReal}},
+      {"softplus", unary(XTGRAD_OF(softplus(in[0]))), {kReal}},
+      {"leaky_relu", unary(XTGRAD_OF(leaky_relu(in[0], 0.2))), {kReal}},
+      {"clamp_inside", unary(XTGRAD_OF(clamp(in[0], -2, 2))), {kReal}},
+      {"clamp_one_side", unary(XTGRAD_OF(clamp(3 * in[0] - 2 * abs(in[0]), -5, 0.05))), {kReal}},
+      {"pow", binary(XTGRAD_OF(pow(in[0], in[1]))), {kBase, kReal}},
+      {"maximum", binary(XTGRAD_OF(maximum(in[0], in[1]))), {kSmall, kLarge}},
+      {"minimum", binary(XTGRAD_OF(minimum(in[0], in[1]))), {kLarge, kSmall}},
       {"add", binary(XTGRAD_OF(in[0] + in[1])), {kReal, kReal}},
       {"sub", binary(XTGRAD_OF(in[0] - in[1])), {kReal, kReal}},
       {"mul", binary(XTGRAD_OF(in[0] * in[1])), {kReal, kReal}},
@@ -380,12 +491,30 @@ const std::vector<Row>& table() {
       {"where", ternary(XTGRAD_OF(where(in[0] > 0, in[1], in[2]))), {kCondition, kReal, kReal}},
       {"sum", reductions([](const auto& x, const Axes& axes, ReduceOptions o) { return sum(x, axes, o); }), {kReal}},
       {"mean", reductions([](const auto& x, const Axes& axes, ReduceOptions o) { return mean(x, axes, o); }), {kReal}},
+      {"var",
+       reductions(
+           [](const auto& x, const Axes& axes, ReduceOptions o) { return var(x, axes, true, o) + sum(x, axes, o); }),
+       {kReal}},
+      {"max_of_some", max_cases(), {kReal}},
       {"sum_of_all", unary(XTGRAD_OF(sum(in[0]))), {kReal}},
       {"mean_of_all", unary(XTGRAD_OF(mean(in[0]))), {kReal}},
       {"expand", expand_cases(), {kReal}},
       {"sum_to", sum_to_cases(), {kReal}},
       {"reshape", reshape_cases(), {kReal}},
       {"transpose", transpose_cases(), {kReal}},
+      {"slice", slice_cases(), {kReal}},
+      {"concat", concat_cases(), {kReal, kReal, kReal}},
+      {"gather", index_cases(Gather()), {kReal}},
+      {"scatter_add", index_cases(ScatterAdd()), {kReal}},
+      {"softmax", rowwise(XTGRAD_OF(softmax(in[0]))), {kReal}},
+      {"log_softmax", rowwise(XTGRAD_OF(log_softmax(in[0]))), {kReal}},
+      {"layer_norm", layer_norm_cases(), {kReal, kPositive, kReal}},
+      {"dropout",
+       unary([](const auto& in) {
+         Generator generator(5);
+         return dropout(in[0], 0.3, generator);
+       }),
+       {kReal}},
       {"matmul", matmul_cases(), {kReal, kReal}},
       {"linear", linear_cases(true), {kReal, kReal, kReal}},
       {"linear_without_bias", linear_cases(false), {kReal, kReal}},
@@ -406,7 +535,20 @@ const std::vector<Row>& table() {
       {"cross_entropy_reference",
        label_cases([](const auto& x, const Labels& labels) { return reference::cross_entropy(x, labels); }),
        {kReal}},
+      {"cross_entropy_of_targets",
+       reduced_loss_cases({{1, 3}, {4, 2}, {3, 5}},
+                          [](const auto& x, const auto& t, Reduction r) {
+                            return cross_entropy(x, t, {.reduction = r, .label_smoothing = 0.2});
+                          }),
+       {kReal, kPositive}},
       {"mse", mse_cases(), {kReal, kReal}},
+      {"mse_reduced",
+       reduced_loss_cases({{}, {3}, {2, 3}}, [](const auto& y, const auto& t, Reduction r) { return mse(y, t, r); }),
+       {kReal, kReal}},
+      {"bce_with_logits",
+       reduced_loss_cases({{}, {3}, {2, 3}},
+                          [](const auto& x, const auto& t, Reduction r) { return bce_with_logits(x, t, r); }),
+       {kReal, kReal}},
   };
   return rows;
 }

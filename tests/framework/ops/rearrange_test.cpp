@@ -92,5 +92,38 @@ TEST(Transpose, GradientIsTransposedBack) {
   EXPECT_EQ(values(x.grad()), (std::vector<double>{1, 3, 5, 2, 4, 6}));
 }
 
+TEST(Slice, TakesARangeOfAnAxis) {
+  const Tensor<> x{{1, 2, 3}, {4, 5, 6}};
+  EXPECT_EQ(slice(x, 1, 1, 3).value(), (Array<float>{{2, 3}, {5, 6}}));
+  EXPECT_EQ(slice(x, -2, 1, 2).value(), (Array<float>{{4, 5, 6}}));
+  EXPECT_THROW(slice(x, 1, 2, 4), std::invalid_argument);
+  EXPECT_THROW(slice(x, 2, 0, 1), std::invalid_argument);
+}
+
+TEST(Concat, JoinsAlongAnAxis) {
+  const Tensor<> a{{1, 2}, {3, 4}}, b{{5}, {6}};
+  EXPECT_EQ(concat({a, b}, 1).value(), (Array<float>{{1, 2, 5}, {3, 4, 6}}));
+  EXPECT_EQ(concat({a, a}, 0).value(), (Array<float>{{1, 2}, {3, 4}, {1, 2}, {3, 4}}));
+  EXPECT_THROW(concat({a, b}, 0), std::invalid_argument);
+  EXPECT_THROW(concat({a, Tensor<>(1)}, 0), std::invalid_argument);
+}
+
+TEST(Gather, TakesRowsByIndex) {
+  const Tensor<> x{{1, 2}, {3, 4}, {5, 6}};
+  EXPECT_EQ(gather(x, Labels{2, 0, 2}).value(), (Array<float>{{5, 6}, {1, 2}, {5, 6}}));
+  EXPECT_THROW(gather(x, Labels{3}), std::invalid_argument);
+  EXPECT_THROW(gather(x, Labels{-1}), std::invalid_argument);
+}
+
+TEST(ScatterAdd, AddsRowsThatMeet) {
+  const Tensor<> x{{1, 2}, {3, 4}, {5, 6}};
+  EXPECT_EQ(scatter_add(x, Labels{1, 0, 1}, 3).value(), (Array<float>{{3, 4}, {6, 8}, {0, 0}}));
+}
+
+TEST(OneHot, HasAOneAtTheLabel) {
+  EXPECT_EQ(one_hot(Labels{2, 0}, 3).value(), (Array<float>{{0, 0, 1}, {1, 0, 0}}));
+  EXPECT_THROW(one_hot(Labels{3}, 3), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace xtgrad

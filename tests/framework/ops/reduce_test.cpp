@@ -156,5 +156,28 @@ TEST(SumTo, ThrowsIfTheTargetDoesNotBroadcast) {
   EXPECT_THROW(sum_to(Double{1, 2}, {1, 2}), std::invalid_argument);
 }
 
+TEST(Var, DividesByMOrByOneLess) {
+  const Tensor<double> x{{1, 2}, {3, 2}, {8, 2}};  // means 4 and 2, squares 26 and 0
+  EXPECT_EQ(var(x, {0}).value(), (Array<double>{13, 0}));
+  EXPECT_NEAR(var(x, {0}, true).value()(0), 26.0 / 3, 1e-15);
+}
+
+TEST(Max, SharesTheGradientEvenlyAmongEqualOnes) {
+  Tensor<double> x{{1, 7, 7}, {5, 0, 2}};
+  x.requires_grad(true);
+  const Tensor<double> z = max(x, {1});
+  EXPECT_EQ(z.value(), (Array<double>{7, 5}));
+  EXPECT_EQ(grad(z, {x}, {.seed = Tensor<double>{4, 3}})[0].value(), (Array<double>{{0, 2, 2}, {3, 0, 0}}));
+}
+
+TEST(Max, IsNaNWhereOneValueIs) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(max(Tensor<double>{1, nan, 2}, {0}).item()));
+}
+
+TEST(Max, OfNothingThrows) { EXPECT_THROW(max(Tensor<double>::zeros({0, 2}), {0}), std::invalid_argument); }
+
+TEST(Argmax, IsTheFirstOfEqualOnes) { EXPECT_EQ(argmax(Tensor<double>{{1, 7, 7}, {5, 0, 2}}), (Labels{1, 0})); }
+
 }  // namespace
 }  // namespace xtgrad

@@ -88,6 +88,110 @@ TYPED_TEST(Optimizers, AdamFollowsItsFormula) {
   }
 }
 
+TYPED_TEST(Optimizers, SgdWithDampeningOrNesterovFollowsItsFormula) {
+  using T = TypeParam;
+  for (const SGDOptions o : {SGDOptions{.lr = 0.1, .momentum = 0.9, .dampening = 0.3},
+                             SGDOptions{.lr = 0.05, .momentum = 0.8, .weight_decay = 0.2, .nesterov = true}}) {
+    const Exact lr = exact(o.lr), momentum = exact(o.momentum), decay = exact(o.weight_decay);
+    std::vector<Exact> v(kSize, 0);
+    expect_steps<T>([&](auto parameters) { return SGD<T>(parameters, o); },
+                    [&](std::size_t i, Exact& w, Exact g, int t) {
+                      g += decay * w;
+                      // PyTorch's velocity starts as the whole gradient
+                      v[i] = t == 1 ? g : momentum * v[i] + (1 - exact(o.dampening)) * g;
+                      w -= lr * (o.nesterov ? g + momentum * v[i] : v[i]);
+                    });
+  }
+}
+
+TYPED_TEST(Optimizers, AdamWTakesItsDecayOffTheWeights) {
+  using T = TypeParam;
+  const AdamWOptions o{.lr = 0.05, .weight_decay = 0.3};
+  const Exact lr = exact(o.lr), beta1 = exact(o.beta1), beta2 = exact(o.beta2), eps = exact(o.eps);
+  std::vector<Exact> m(kSize, 0), v(kSize, 0);
+  expect_steps<T>([&](auto parameters) { return AdamW<T>(parameters, o); },
+                  [&](std::size_t i, Exact& w, Exact g, int t) {
+                    w -= lr * exact(o.weight_decay) * w;
+                    m[i] = beta1 * m[i] + (1 - beta1) * g;
+                    v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+                    const Exact mhat = m[i] / (1 - std::pow(beta1, t)), vhat = v[i] / (1 - std::pow(beta2, t));
+                    w -= lr * mhat / (std::sqrt(vhat) + eps);
+                  });
+}
+
+TYPED_TEST(Optimizers, RMSpropFollowsItsFormula) {
+  using T = TypeParam;
+  for (const RMSpropOptions o :
+       {RMSpropOptions{.lr = 0.05},
+        RMSpropOptions{.lr = 0.02, .alpha = 0.9, .eps = 0.1, .momentum = 0.7, .weight_decay = 0.3}}) {
+    std::vector<Exact> square(kSize, 0), v(kSize, 0);
+    expect_steps<T>([&](auto parameters) { return RMSprop<T>(parameters, o); },
+                    [&](std::size_t i, Exact& w, Exact g, int) {
+                      g += exact(o.weight_decay) * w;
+                      square[i] = exact(o.alpha) * square[i] + (1 - exact(o.alpha)) * g * g;
+                      v[i] = exact(o.momentum) * v[i] + g / (std::sqrt(square[i]) + exact(o.eps));
+                      w -= exact(o.lr) * v[i];
+                    });
+  }
+}
+
+TEST(ParameterGroups, HaveTheirOwnOptions) {
+  Tensor<double> a = variable(Tensor<double>{1}), b = variable(Tensor<double>{1});
+  SGD<double> sgd({{{a}, {.lr = 0.5}}, {{b}, {.lr = 0.25, .weight_decay = 2}}});
+  const auto step = [&] {
+    set_gradient(a, Tensor<double>{1});
+    set_gradient(b, Tensor<double>{1});
+    sgd.step();
+  };
+  step();
+  EXPECT_EQ(a.item(), 0.5);
+  EXPECT_EQ(b.item(), 0.25);  // 1 - 0.25 * (1 + 2 * 1)
+  sgd.set_lr(0, 1);
+  step();
+  EXPECT_EQ(a.item(), 0);
+  EXPECT_EQ(b.item(), 0.25);
+  EXPECT_EQ(sgd.lr(0), 0.5);
+  EXPECT_THROW(sgd.set_lr(1, 2), std::out_of_range);
+}
+
+TEST(ParameterGroups, RefuseAParameterThatIsThereTwice) {
+  Tensor<double> a = variable(Tensor<double>{1});
+  expect_parts(error([&] { SGD<double>({a, a}, {}); }), {"twice"});
+}
+
+TEST(SGD, RefusesNesterovWithoutMomentumOrWithDampening) {
+  Tensor<double> a = variable(Tensor<double>{1});
+  expect_parts(error([&] { SGD<double>({a}, {.nesterov = true}); }), {"SGD", "nesterov", "momentum"});
+  expect_parts(error([&] { SGD<double>({a}, {.momentum = 0.9, .dampening = 0.1, .nesterov = true}); }), {"dampening"});
+}
+
+TEST(ClipGradNorm, ScalesAllGradientsByOneFactor) {
+  Tensor<double> a = variable(Tensor<double>{0, 0}), b = variable(Tensor<double>{0}),
+                 none = variable(Tensor<double>{0});
+  set_gradient(a, Tensor<double>{3, 0});
+  set_gradient(b, Tensor<double>{4});
+  EXPECT_EQ(clip_grad_norm<double>({a, b, none}, 2.5), 5);
+  EXPECT_EQ(values(a.grad()), (std::vector<double>{1.5, 0}));
+  EXPECT_EQ(b.grad().item(), 2);
+  EXPECT_EQ(clip_grad_norm<double>({a, b, none}, 100), 2.5);
+  EXPECT_EQ(b.grad().item(), 2);
+  EXPECT_THROW(clip_grad_norm<double>({a}, 0), std::invalid_argument);
+}
+
+TEST(ClipGradNorm, LeavesANormThatIsNotFiniteAlone) {
+  Tensor<double> a = variable(Tensor<double>{0, 0});
+  set_gradient(a, Tensor<double>{std::numeric_limits<double>::infinity(), 1});
+  EXPECT_TRUE(std::isinf(clip_grad_norm<double>({a}, 1)));
+  EXPECT_EQ(a.grad().value()(1), 1);
+}
+
+TEST(ClipGradValue, LimitsEveryElement) {
+  Tensor<double> a = variable(Tensor<double>{0, 0, 0});
+  set_gradient(a, Tensor<double>{-3, 0.5, 2});
+  clip_grad_value<double>({a}, 1);
+  EXPECT_EQ(values(a.grad()), (std::vector<double>{-1, 0.5, 1}));
+}
+
 TEST(Adam, FirstStepIsTheLearningRateWhateverTheGradient) {
   for (const double g : {1e-3, 1.0, -5e4}) {
     Tensor<double> w = variable(Tensor<double>{2});
@@ -169,7 +273,7 @@ TEST(Optimizer, ALearningRateOfZeroChangesNothing) {
 }
 
 TEST(Optimizer, ThrowsWithoutParametersOrForOneThatDoesNotRequireGrad) {
-  expect_parts(error([] { SGD<double>({}); }), {"optimizer", "parameters", "empty"});
+  expect_parts(error([] { SGD<double>(std::vector<Tensor<double>>{}); }), {"optimizer", "parameters", "empty"});
   expect_parts(error([] { Adam<double>({Tensor<double>{1, 2}}); }), {"optimizer", "(2,)", "require"});
 }
 

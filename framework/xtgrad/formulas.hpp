@@ -14,8 +14,11 @@
 
 namespace xtgrad::formulas {
 
+using std::erf;
 using std::exp;
 using std::log;
+using std::log1p;
+using std::pow;
 using std::sqrt;
 using std::tanh;
 
@@ -29,6 +32,21 @@ template <class T>
 requires std::is_arithmetic_v<T>
 [[gnu::always_inline]] inline bool truth(T x) { return x != T(0); }
 
+/// A constant in the precision of V.
+template <class V>
+[[gnu::always_inline]] inline V real(double x) {
+  if constexpr (std::is_arithmetic_v<V>)
+    return static_cast<V>(x);
+  else
+    return V(static_cast<typename V::value_type>(x));
+}
+
+/// 1 / (1 + e^-x)
+template <class V>
+[[gnu::always_inline]] inline V sigmoid(const V& x) {
+  return V(1) / (V(1) + exp(-x));
+}
+
 /// What a vjp reads besides dz: inputs by position, and the result. kConstant: there is no gradient at all.
 enum Saves : unsigned { kNothing = 0, kX = 1, kY = 2, kW = 4, kZ = 8, kConstant = 16 };
 
@@ -39,8 +57,7 @@ enum Saves : unsigned { kNothing = 0, kX = 1, kY = 2, kW = 4, kZ = 8, kConstant 
   template <unsigned long I, class V> \
   [[gnu::always_inline]] static inline V
 
-// --- one input
-// ------------------------------------------------------------------------------------------------
+// --- one input ---
 
 struct Neg {
   static constexpr const char* name = "neg";
@@ -89,12 +106,52 @@ struct Tanh {
 struct Sigmoid {
   static constexpr const char* name = "sigmoid";
   static constexpr unsigned saves[] = {kZ};
-  XTGRAD_FORMULA value(const V& x) { return V(1) / (V(1) + exp(-x)); }
+  XTGRAD_FORMULA value(const V& x) { return sigmoid(x); }
   XTGRAD_FORMULA vjp(const V& dz, const V& z, const V&) { return dz * z * (V(1) - z); }
 };
 
-// --- two inputs
-// -----------------------------------------------------------------------------------------------
+/// |x|; the derivative at 0 is 0.
+struct Abs {
+  static constexpr const char* name = "abs";
+  static constexpr unsigned saves[] = {kX};
+  XTGRAD_FORMULA value(const V& x) { return where(x > V(0), x, V(0) - x); }
+  XTGRAD_FORMULA vjp(const V& dz, const V&, const V& x) { return where(x > V(0), dz, where(V(0) > x, -dz, V(0))); }
+};
+
+/// 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.
+struct Erf {
+  static constexpr const char* name = "erf";
+  static constexpr unsigned saves[] = {kX};
+  XTGRAD_FORMULA value(const V& x) { return erf(x); }
+  XTGRAD_FORMULA vjp(const V& dz, const V&, const V& x) { return dz * exp(-(x * x)) * real<V>(1.1283791670955126); }
+};
+
+/// x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016).
+struct Gelu {
+  static constexpr const char* name = "gelu";
+  static constexpr unsigned saves[] = {kX};
+  XTGRAD_FORMULA value(const V& x) { return x * cdf(x); }
+  XTGRAD_FORMULA vjp(const V& dz, const V&, const V& x) {
+    const V density = exp(x * x / V(-2)) * real<V>(0.3989422804014327);
+    return dz * (cdf(x) + x * density);
+  }
+
+ private:
+  XTGRAD_FORMULA cdf(const V& x) { return (V(1) + erf(x * real<V>(0.7071067811865476))) / V(2); }
+};
+
+/// log(1 + e^x), without overflow.
+struct Softplus {
+  static constexpr const char* name = "softplus";
+  static constexpr unsigned saves[] = {kX};
+  XTGRAD_FORMULA value(const V& x) {
+    const V positive = where(V(0) > x, V(0), x);
+    return positive + log1p(exp(x - positive - positive));
+  }
+  XTGRAD_FORMULA vjp(const V& dz, const V&, const V& x) { return dz * sigmoid(x); }
+};
+
+// --- two inputs ---
 
 struct Add {
   static constexpr const char* name = "add";
@@ -133,6 +190,53 @@ struct Div {
   }
 };
 
+/// x^y; 0^0 = 1. The derivatives with respect to x at y = 0 and to y at x = 0 are 0.
+struct Pow {
+  static constexpr const char* name = "pow";
+  static constexpr unsigned saves[] = {kX | kY, kX | kZ};
+  XTGRAD_FORMULA value(const V& x, const V& y) { return pow(x, y); }
+  XTGRAD_FORMULAS vjp(const V& dz, const V& z, const V& x, const V& y) {
+    if constexpr (I == 0)
+      return where(truth(y), dz * y * pow(x, y - V(1)), V(0));
+    else
+      return where(truth(x), dz * z * log(where(truth(x), x, V(1))), V(0));
+  }
+};
+
+/// The larger of the two, NaN if one is; equal ones get half of the gradient each.
+struct Maximum {
+  static constexpr const char* name = "maximum";
+  static constexpr unsigned saves[] = {kX | kY, kX | kY};
+  XTGRAD_FORMULA value(const V& x, const V& y) { return where(x > y, x, where(x != x, x, y)); }
+  XTGRAD_FORMULAS vjp(const V& dz, const V&, const V& x, const V& y) {
+    if constexpr (I == 0)
+      return where(x > y, dz, where(y > x, V(0), dz / V(2)));
+    else
+      return where(y > x, dz, where(x > y, V(0), dz / V(2)));
+  }
+};
+
+/// The smaller of the two, NaN if one is; equal ones get half of the gradient each.
+struct Minimum {
+  static constexpr const char* name = "minimum";
+  static constexpr unsigned saves[] = {kX | kY, kX | kY};
+  XTGRAD_FORMULA value(const V& x, const V& y) { return where(y > x, x, where(x != x, x, y)); }
+  XTGRAD_FORMULAS vjp(const V& dz, const V&, const V& x, const V& y) {
+    if constexpr (I == 0)
+      return where(y > x, dz, where(x > y, V(0), dz / V(2)));
+    else
+      return where(x > y, dz, where(y > x, V(0), dz / V(2)));
+  }
+};
+
+/// x where it is positive, y x elsewhere; y, the slope, is a constant.
+struct LeakyRelu {
+  static constexpr const char* name = "leaky_relu";
+  static constexpr unsigned saves[] = {kX | kY, kConstant};
+  XTGRAD_FORMULA value(const V& x, const V& y) { return where(x > V(0), x, y * x); }
+  XTGRAD_FORMULAS vjp(const V& dz, const V&, const V& x, const V& y) { return where(x > V(0), dz, y * dz); }
+};
+
 /// 1 where x > y, 0 elsewhere: a condition, without a gradient.
 struct Greater {
   static constexpr const char* name = "greater";
@@ -140,8 +244,7 @@ struct Greater {
   XTGRAD_FORMULA value(const V& x, const V& y) { return where(x > y, V(1), V(0)); }
 };
 
-// --- three inputs
-// ---------------------------------------------------------------------------------------------
+// --- three inputs ---
 
 /// y where the condition x is not 0, w elsewhere. What is not chosen has no influence, not even as NaN.
 struct Where {
@@ -151,6 +254,16 @@ struct Where {
   XTGRAD_FORMULAS vjp(const V& dz, const V&, const V& x, const V&, const V&) {
     if constexpr (I == 1) return where(truth(x), dz, V(0));
     return where(truth(x), V(0), dz);
+  }
+};
+
+/// x limited to the constants y and w; the derivative is 1 from bound to bound, both included.
+struct Clamp {
+  static constexpr const char* name = "clamp";
+  static constexpr unsigned saves[] = {kX | kY | kW, kConstant, kConstant};
+  XTGRAD_FORMULA value(const V& x, const V& y, const V& w) { return where(y > x, y, where(x > w, w, x)); }
+  XTGRAD_FORMULAS vjp(const V& dz, const V&, const V& x, const V& y, const V& w) {
+    return where(y > x, V(0), where(x > w, V(0), dz));
   }
 };
 
@@ -175,6 +288,7 @@ struct List {
   }
 };
 
-using Kernels = List<Neg, Exp, Log, Sqrt, Relu, Tanh, Sigmoid, Add, Sub, Mul, Div, Greater, Where>;
+using Kernels = List<Neg, Exp, Log, Sqrt, Abs, Erf, Relu, Tanh, Sigmoid, Gelu, Softplus, Add, Sub, Mul, Div, Pow,
+                     Maximum, Minimum, LeakyRelu, Greater, Where, Clamp>;
 
 }  // namespace xtgrad::formulas
