@@ -58,7 +58,9 @@ struct Number {
 /// Options of Tensor::backward.
 struct BackwardOptions {
   bool retain_graph = false;  ///< keep what the ops saved, so that backward can run through them again
-  bool create_graph = false;  ///< build a graph of the gradients; implies retain_graph
+  /// Build a graph of the gradients; implies retain_graph. The gradient of a leaf then refers to the leaf itself, a cycle
+  /// that zero_grad() breaks; grad() makes none.
+  bool create_graph = false;
 };
 
 /// A contiguous row-major array of float or double with a place in a graph.

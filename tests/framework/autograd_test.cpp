@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <functional>
+#include <memory>
 #include <thread>
 
 #include "support.hpp"
@@ -14,6 +15,7 @@
 #include "xtgrad/ops/rearrange.hpp"
 #include "xtgrad/ops/reduce.hpp"
 #include "xtgrad/random.hpp"
+#include "xtgrad/record.hpp"
 
 namespace xtgrad {
 namespace {
@@ -124,8 +126,8 @@ TEST(Backward, ThrowsWhereASharedPartIsFreed) {
 TEST(Backward, TwiceRetainedGivesExactlyTwice) {
   const auto twice = [](bool again) {
     const Double x = vector({0.1, 0.7}), y = sum(tanh(x) * exp(x) / (x + 3.0));
-    y.backward(BackwardOptions{.retain_graph = true});
-    if (again) y.backward(BackwardOptions{.retain_graph = true});
+    y.backward({.retain_graph = true});
+    if (again) y.backward({.retain_graph = true});
     return values(x.grad());
   };
   const Values once = twice(false), both = twice(true);
@@ -141,7 +143,7 @@ TEST(Backward, TakesItsOptionsInBraces) { EXPECT_TRUE(TakesBracedOptions<Double>
 
 TEST(Backward, AfterARetainedOneFreesTheGraph) {
   const Double x = scalar(2), y = exp(x);
-  y.backward(BackwardOptions{.retain_graph = true});
+  y.backward({.retain_graph = true});
   y.backward();
   EXPECT_THROW(y.backward(), std::invalid_argument);
 }
@@ -154,11 +156,25 @@ TEST(Backward, LeavesTheValuesOfResultsReadable) {
 }
 
 TEST(Backward, WithCreateGraphGivesGradientsThatCanBeDifferentiated) {
-  const Double x = scalar(2);
-  (x * x * x).backward(BackwardOptions{.create_graph = true});
+  Double x = scalar(2);
+  (x * x * x).backward({.create_graph = true});
   EXPECT_EQ(x.grad().item(), 12);
   const Double g = x.grad();
   EXPECT_EQ(grad(g, {x})[0].item(), 12);  // 6x
+  x.zero_grad();
+}
+
+TEST(Backward, WithCreateGraphMakesACycleThatZeroGradBreaks) {
+  const auto token = std::make_shared<int>(1);
+  {
+    Double x = scalar(2);
+    const Double y =
+        record("holds", Array<double>(x.value()), {&x}, [token](Backward<double>& b) { b.add(0, b.dz()); });
+    (y * y).backward({.create_graph = true});
+    EXPECT_TRUE(x.grad().requires_grad());
+    x.zero_grad();
+  }
+  EXPECT_EQ(token.use_count(), 1);
 }
 
 // --- Gradients that share memory
@@ -256,14 +272,15 @@ TEST(Aliasing, GradsDoNotShareTheSeed) {
 TEST(Aliasing, AccumulatingOverAGradientWithHistoryKeepsTheHistoryRight) {
   // d(1/x)/dx is the result of a division, which its own derivative reads: adding into its values would
   // change the second derivative.
-  const Double x = scalar(2);
-  (1.0 / x).backward(BackwardOptions{.create_graph = true});
+  Double x = scalar(2);
+  (1.0 / x).backward({.create_graph = true});
   (5.0 * x).backward();
   ASSERT_EQ(x.grad().item(), 4.75);
   if (x.grad().requires_grad()) {
     const Double g = x.grad();
     EXPECT_EQ(grad(g, {x})[0].item(), 0.25);  // 2 / x^3
   }
+  x.zero_grad();
 }
 
 // --- Values that changed after the forward pass
@@ -486,13 +503,14 @@ TEST(NoGrad, DoesNotStopBackwardOfAGraphThatExists) {
 }
 
 TEST(NoGrad, BackwardRestoresTheMode) {
-  const Double x = scalar(3);
+  Double x = scalar(3);
   (x * x).backward();
   EXPECT_TRUE(grad_enabled());
   const Double y = x * x;
   const NoGrad guard;
-  y.backward(BackwardOptions{.create_graph = true});
+  y.backward({.create_graph = true});
   EXPECT_FALSE(grad_enabled());
+  x.zero_grad();
 }
 
 // --- grad()

@@ -108,7 +108,7 @@ TEST(Record, WhatTheDerivativeCapturesIsFreedAfterBackward) {
   const auto token = std::make_shared<int>(1);
   const Double y = record("holds", copy(x), {&x}, [token](Backward<double>& b) { b.add(0, b.dz()); });
   EXPECT_EQ(token.use_count(), 2);
-  y.backward(BackwardOptions{.retain_graph = true});
+  y.backward({.retain_graph = true});
   EXPECT_EQ(token.use_count(), 2);
   y.backward();
   EXPECT_EQ(token.use_count(), 1);
