@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <xtgrad/files/csv.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/csv_log.hpp"

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "xtgrad/check.hpp"
-#include "xtgrad/data/csv.hpp"
 
 namespace xtgrad {
 
@@ -22,27 +21,6 @@ Dataset<T> Dataset<T>::rows(const std::size_t* positions, std::size_t count) con
     labels(i) = y(positions[i]);
   }
   return {std::move(values), std::move(labels)};
-}
-
-template <class T>
-Dataset<T> load_csv(const std::filesystem::path& path) {
-  const Csv csv = read_csv(path);
-  if (csv.columns < 2)
-    throw std::runtime_error(
-        fmt::format("{}: one column only; expected features and a last column of labels", path.string()));
-  const std::size_t D = csv.columns - 1;
-  Array<T> x = empty_array<T>({csv.rows, D});
-  Labels y = empty_array<std::int64_t>({csv.rows});
-  for (std::size_t n = 0; n < csv.rows; ++n) {
-    const double* const row = csv.values.data() + n * csv.columns;
-    std::transform(row, row + D, x.data() + n * D, [](double value) { return static_cast<T>(value); });
-    if (row[D] < 0 || row[D] > 1e6 || row[D] != std::floor(row[D]))
-      throw std::runtime_error(
-          fmt::format("{}: data row {}: the label is {}, expected a class 0, 1, 2, ... in the last column",
-                      path.string(), n + 1, row[D]));
-    y(n) = static_cast<std::int64_t>(row[D]);
-  }
-  return {std::move(x), std::move(y)};
 }
 
 template <class T>
@@ -91,7 +69,6 @@ Batch<T> DataLoader<T>::batch(std::size_t index) const {
 
 #define XTGRAD_INSTANTIATE(T)                                        \
   template struct Dataset<T>;                                        \
-  template Dataset<T> load_csv<T>(const std::filesystem::path&);     \
   template Split<T> split(const Dataset<T>&, double, std::uint64_t); \
   template class DataLoader<T>;
 XTGRAD_INSTANTIATE(float)

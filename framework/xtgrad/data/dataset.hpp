@@ -1,7 +1,6 @@
 // Labelled rows, and batches of them in a seeded order.
 #pragma once
 
-#include <filesystem>
 #include <iterator>
 #include <vector>
 
@@ -20,11 +19,6 @@ struct Dataset {
   /// The rows at these positions, in this order. Throws if a position is past the end.
   Dataset rows(const std::size_t* positions, std::size_t count) const;
 };
-
-/// Reads a CSV file (gzipped or not, see csv.hpp) whose last column is a class label 0, 1, 2, ...
-/// Throws std::runtime_error naming the file, and the line of a label that is not one.
-template <class T = float>
-Dataset<T> load_csv(const std::filesystem::path& path);
 
 /// Two parts of a data set.
 template <class T>

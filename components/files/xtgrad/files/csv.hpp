@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <vector>
+#include <xtgrad/data/dataset.hpp>
 
 namespace xtgrad {
 
@@ -29,5 +30,10 @@ Csv read_csv(const std::filesystem::path& path);
 
 /// The same for text in memory; `name` stands for the file in errors.
 Csv parse_csv(std::string_view text, const std::string& name);
+
+/// The rows of a CSV file whose last column is a class label 0, 1, 2, ...
+/// Throws std::runtime_error naming the file, and the row of a label that is not one.
+template <class T = float>
+Dataset<T> load_csv(const std::filesystem::path& path);
 
 }  // namespace xtgrad

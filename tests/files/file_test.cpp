@@ -5,7 +5,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <string>
-#include <xtgrad/data/file.hpp>
+#include <xtgrad/files/file.hpp>
 
 namespace {
 

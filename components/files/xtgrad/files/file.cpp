@@ -13,7 +13,7 @@
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
-#include <xtgrad/data/file.hpp>
+#include <xtgrad/files/file.hpp>
 
 namespace xtgrad {
 namespace {

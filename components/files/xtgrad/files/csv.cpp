@@ -9,8 +9,8 @@
 #include <stdexcept>
 #include <system_error>
 #include <utility>
-#include <xtgrad/data/csv.hpp>
-#include <xtgrad/data/file.hpp>
+#include <xtgrad/files/csv.hpp>
+#include <xtgrad/files/file.hpp>
 
 namespace xtgrad {
 namespace {
@@ -226,5 +226,29 @@ Csv parse_csv(std::string_view text, const std::string& name) {
 }
 
 Csv read_csv(const std::filesystem::path& path) { return parse_csv(read_file(path), path.string()); }
+
+template <class T>
+Dataset<T> load_csv(const std::filesystem::path& path) {
+  const Csv csv = read_csv(path);
+  if (csv.columns < 2)
+    throw std::runtime_error(
+        fmt::format("{}: one column only; expected features and a last column of labels", path.string()));
+  const std::size_t D = csv.columns - 1;
+  Array<T> x = empty_array<T>({csv.rows, D});
+  Labels y = empty_array<std::int64_t>({csv.rows});
+  for (std::size_t n = 0; n < csv.rows; ++n) {
+    const double* const row = csv.values.data() + n * csv.columns;
+    std::transform(row, row + D, x.data() + n * D, [](double value) { return static_cast<T>(value); });
+    if (row[D] < 0 || row[D] > 1e6 || row[D] != std::floor(row[D]))
+      throw std::runtime_error(
+          fmt::format("{}: data row {}: the label is {}, expected a class 0, 1, 2, ... in the last column",
+                      path.string(), n + 1, row[D]));
+    y(n) = static_cast<std::int64_t>(row[D]);
+  }
+  return {std::move(x), std::move(y)};
+}
+
+template Dataset<float> load_csv(const std::filesystem::path&);
+template Dataset<double> load_csv(const std::filesystem::path&);
 
 }  // namespace xtgrad
