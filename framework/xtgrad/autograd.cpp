@@ -1,23 +1,61 @@
 #include "xtgrad/autograd.hpp"
 
 #include <algorithm>
-#include <bit>
+#include <cmath>
 #include <limits>
+#include <stdexcept>
 
 #include "xtgrad/check.hpp"
 #include "xtgrad/kernels/table.hpp"
 #include "xtgrad/record.hpp"
 
 namespace xtgrad {
+
+constinit thread_local GraphMode graph_mode;
+
+GradMode::GradMode(bool enabled) noexcept : before_(std::exchange(graph_mode.recording, enabled)) {}
+GradMode::~GradMode() { graph_mode.recording = before_; }
+
 namespace {
 
-constinit thread_local bool recording = true;
+/// Where anomaly mode found a value that is not finite: "nan in row 5, column 2 of (32, 16)"; empty if there is none.
+template <class T>
+std::string not_finite(const Array<T>& values) {
+  const T* const begin = values.data();
+  const T* const end = begin + values.size();
+  const T* const found = std::find_if_not(begin, end, [](T value) { return std::isfinite(value); });
+  if (found == end) return "";
+  constexpr const char* names[] = {"row", "column", "position"};
+  std::string where;
+  auto index = static_cast<std::size_t>(found - begin);
+  for (std::size_t axis = values.dimension(); axis-- > 0; index /= values.shape()[axis]) {
+    const char* const name = names[values.dimension() == 1 ? 1 : std::min<std::size_t>(axis, 2)];
+    where = fmt::format("{}{} {}{}", axis == 0 ? " in " : ", ", name, index % values.shape()[axis], where);
+  }
+  return fmt::format("{}{} of {}", std::isnan(*found) ? "nan" : "inf", where, values.shape());
+}
+
+template <class T>
+void check_gradient(const Node<T>& node, std::size_t i, const Array<T>& gradient) {
+  if (const std::string found = not_finite(gradient); !found.empty())
+    throw std::runtime_error(
+        fmt::format("anomaly: {}: its backward gave its input {} the gradient {}", node.description(), i, found));
+}
 
 }  // namespace
 
-bool grad_enabled() noexcept { return recording; }
-GradMode::GradMode(bool enabled) noexcept : before_(std::exchange(recording, enabled)) {}
-GradMode::~GradMode() { recording = before_; }
+template <class T>
+void detail::check_result(const char* op, const Array<T>& result, std::span<const Tensor<T>* const> inputs) {
+  std::string found = not_finite(result);
+  if (found.empty()) return;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i]->defined())
+      if (const std::string before = not_finite(inputs[i]->value()); !before.empty())
+        found += fmt::format("; its input {} was {} already", i, before);
+  const std::string* const label = graph_mode.label;
+  throw std::runtime_error(fmt::format("anomaly: {}{}{} gave {}", op, label == nullptr ? "" : " in ",
+                                       label == nullptr ? "" : *label, found));
+}
 
 /// One pass from a result down to leaves. All state of the pass is its own: nodes are only read, and
 /// released.
@@ -46,8 +84,8 @@ class Walk {
     }
   }
 
-  /// Runs until the queue is empty, and shows `finished` the gradient of each leaf on the way, and where
-  /// gradients of `wanted` are sought of each op's result as well. It is final: every op that contributes to
+  /// Runs until the queue is empty, and shows `finished` the gradient of each leaf and of each result with retain_grad on
+  /// the way, and where gradients of `wanted` are sought of each op's result as well. It is final: every op that contributes to
   /// it has a larger number and was here before.
   template <class Finished>
   void run(Finished&& finished) {
@@ -57,7 +95,9 @@ class Walk {
       queue_.pop_back();
       Tensor<T> gradient = pending_.take(t.node_);
       Node<T>& node = *t.node_;
-      if (node.is_leaf() || !all_) finished(t, gradient);
+      if (node.hooks != nullptr) [[unlikely]]
+        run_hooks(node, gradient);
+      if (node.is_leaf() || node.retains_grad || !all_) finished(t, gradient);
       if (all_) check_not_released(node);
       const auto leads_on = [this](const Edge<T>& edge) { return needs(edge.input); };
       if (std::none_of(node.edges().begin(), node.edges().end(), leads_on)) continue;
@@ -178,9 +218,19 @@ class Walk {
   }
 
   static void check_not_released(const Node<T>& node) {
-    check(!node.released(),
-          "backward: {} was already differentiated and its saved values are freed; say retain_graph the first time",
-          node.op());
+    if (node.released())
+      fail("backward: {} was already differentiated and its saved values are freed; say retain_graph the first time",
+           node.description());
+  }
+
+  static void run_hooks(const Node<T>& node, Tensor<T>& gradient) {
+    node.hooks->for_each([&](const GradHook<T>& hook) {
+      Tensor<T> changed = hook(gradient);
+      if (!changed.defined()) return;
+      check(changed.shape() == gradient.shape(), "hook: it returned a gradient of shape {} for a tensor of shape {}",
+            changed.shape(), gradient.shape());
+      gradient = std::move(changed);
+    });
   }
 
   static void add_in_place(Tensor<T>& sum, const Tensor<T>& gradient) {
@@ -203,8 +253,8 @@ bool Backward<T>::needs(std::size_t i) const {
 template <class T>
 void Backward<T>::check_version(const char* what, const Node<T>& node, std::uint64_t saved) const {
   if (node.version() != saved)
-    fail("{}: its {} of shape {} was changed after the forward pass, and backward needs it as it was", node_.op(), what,
-         node.value.shape());
+    fail("{}: its {} of shape {} was changed after the forward pass, and backward needs it as it was",
+         node_.description(), what, node.value.shape());
 }
 
 template <class T>
@@ -227,6 +277,8 @@ void Backward<T>::add(std::size_t i, Tensor<T> d) {
   if (!needs(i)) return;
   if (d.shape() != input.shape())
     fail("{}: backward gave a gradient of shape {} for an input of shape {}", node_.op(), d.shape(), input.shape());
+  if (graph_mode.checking) [[unlikely]]
+    check_gradient(node_, i, d.value());
   walk_.add(input, std::move(d));
 }
 
@@ -254,7 +306,8 @@ void Tensor<T>::backward_from(const Tensor& seed, BackwardOptions options) const
   Walk<T> walk(*this, {}, options.retain_graph || options.create_graph);
   walk.add(*this, std::move(start));
   PoolVector<std::pair<Tensor, Tensor>> leaves;
-  walk.run([&](const Tensor& leaf, Tensor& gradient) { leaves.emplace_back(leaf, std::move(gradient)); });
+  walk.run(
+      [&](const Tensor& t, Tensor& gradient) { leaves.emplace_back(t, t.is_leaf() ? std::move(gradient) : gradient); });
   for (auto& [leaf, gradient] : leaves) {
     Tensor& grad = leaf.node_->grad;
     if (grad.defined())
@@ -282,13 +335,12 @@ std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs, c
   return gradients;
 }
 
-template class Backward<float>;
-template class Backward<double>;
-template void Tensor<float>::backward_from(const Tensor<float>&, BackwardOptions) const;
-template void Tensor<double>::backward_from(const Tensor<double>&, BackwardOptions) const;
-template std::vector<Tensor<float>> grad(const Tensor<float>&, std::span<const Tensor<float>>,
-                                         const GradOptions<float>&);
-template std::vector<Tensor<double>> grad(const Tensor<double>&, std::span<const Tensor<double>>,
-                                          const GradOptions<double>&);
+#define XTGRAD_INSTANTIATE(T)                                                                          \
+  template class Backward<T>;                                                                          \
+  template void detail::check_result(const char*, const Array<T>&, std::span<const Tensor<T>* const>); \
+  template void Tensor<T>::backward_from(const Tensor<T>&, BackwardOptions) const;                     \
+  template std::vector<Tensor<T>> grad(const Tensor<T>&, std::span<const Tensor<T>>, const GradOptions<T>&);
+XTGRAD_INSTANTIATE(float)
+XTGRAD_INSTANTIATE(double)
 
 }  // namespace xtgrad

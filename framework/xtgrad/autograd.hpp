@@ -6,14 +6,24 @@
 #pragma once
 
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "xtgrad/tensor.hpp"
 
 namespace xtgrad {
 
+/// What ops on this thread do beside computing their values.
+struct GraphMode {
+  bool recording = true;               ///< build a graph; see GradMode
+  bool checking = false;               ///< look for values that are not finite; see Anomaly
+  const std::string* label = nullptr;  ///< name the ops; see Scope
+};
+extern constinit thread_local GraphMode graph_mode;
+
 /// Whether ops on this thread build a graph.
-bool grad_enabled() noexcept;
+inline bool grad_enabled() noexcept { return graph_mode.recording; }
 
 /// Sets whether ops on this thread build a graph, for the life of the guard.
 class GradMode {
@@ -31,6 +41,19 @@ class GradMode {
 class NoGrad : GradMode {
  public:
   NoGrad() noexcept : GradMode(false) {}
+};
+
+/// Anomaly mode, for this thread and the life of the guard: the first op whose result is not finite, and in backward the
+/// first whose gradient is not, throws std::runtime_error with its name, its label, and the row and column.
+class Anomaly {
+ public:
+  Anomaly() noexcept : before_(std::exchange(graph_mode.checking, true)) {}
+  ~Anomaly() { graph_mode.checking = before_; }
+  Anomaly(const Anomaly&) = delete;
+  Anomaly& operator=(const Anomaly&) = delete;
+
+ private:
+  bool before_;
 };
 
 /// Options of grad().

@@ -1,6 +1,7 @@
 #include "xtgrad/random.hpp"
 
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace xtgrad {
@@ -64,5 +65,24 @@ Generator& default_generator() {
 }
 
 void manual_seed(std::uint64_t seed) { default_generator() = Generator(seed); }
+
+template <class T>
+Tensor<T> Tensor<T>::rand(const Shape& shape) {
+  constexpr double scale = std::uint64_t{1} << std::numeric_limits<T>::digits;
+  Array<T> x = empty_array<T>(shape);
+  // Cut to T's digits: rounding would now and then give 1.
+  for (T& value : x.storage()) value = static_cast<T>(std::floor(default_generator().uniform() * scale) / scale);
+  return Tensor(std::move(x));
+}
+
+template <class T>
+Tensor<T> Tensor<T>::randn(const Shape& shape) {
+  return default_generator().normal<T>(shape);
+}
+
+template Tensor<float> Tensor<float>::rand(const Shape&);
+template Tensor<double> Tensor<double>::rand(const Shape&);
+template Tensor<float> Tensor<float>::randn(const Shape&);
+template Tensor<double> Tensor<double>::randn(const Shape&);
 
 }  // namespace xtgrad

@@ -61,6 +61,7 @@ class Operation final : public Node<T> {
       if (inputs[i]->defined()) edges_[i] = {*inputs[i], inputs[i]->node().version()};
     this->set_edges(edges_);
     this->requires_grad = true;
+    this->label = graph_mode.label;
   }
 
   void backward(Backward<T>& b) override { (*backward_)(b); }
@@ -83,9 +84,15 @@ class Operation final : public Node<T> {
 
 namespace detail {
 
+/// Anomaly mode's look at a result.
+template <class T>
+void check_result(const char* op, const Array<T>& result, std::span<const Tensor<T>* const> inputs);
+
 template <class T, class Edges, class F>
 Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>* const> inputs, Edges&& edges,
                  F&& backward) {
+  if (graph_mode.checking) [[unlikely]]
+    check_result(op, result, inputs);
   const bool wanted = std::ranges::any_of(inputs, [](const Tensor<T>* input) { return input->requires_grad(); });
   if (!wanted || !grad_enabled()) return std::move(result);
   return Tensor<T>(new Operation<T, Edges, std::decay_t<F>>(op, std::move(result), inputs, std::move(edges),

@@ -1,6 +1,7 @@
 #include "xtgrad/tensor.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <ostream>
 
 #include "xtgrad/check.hpp"
@@ -118,7 +119,7 @@ bool Tensor<T>::requires_grad() const noexcept {
 
 template <class T>
 Tensor<T>& Tensor<T>::requires_grad(bool wanted) {
-  check(is_leaf(), "requires_grad: this is the result of {}; detach() it first", node().op());
+  check(is_leaf(), "requires_grad: this is the result of {}; detach() it first", node().description());
   node().requires_grad = wanted;
   return *this;
 }
@@ -136,6 +137,52 @@ const Tensor<T>& Tensor<T>::grad() const {
 template <class T>
 void Tensor<T>::zero_grad() {
   node().grad = {};
+}
+
+template <class T>
+Tensor<T>& Tensor<T>::retain_grad() {
+  check(requires_grad(), "retain_grad: a tensor of shape {} does not require grad", shape());
+  node_->retains_grad = true;
+  return *this;
+}
+
+template <class T>
+std::size_t Tensor<T>::add_hook(GradHook<T> hook) {
+  check(requires_grad(), "add_hook: a tensor of shape {} does not require grad, so no gradient will come by", shape());
+  if (node_->hooks == nullptr) node_->hooks = std::make_unique<HookList<GradHook<T>>>();
+  return node_->hooks->add(std::move(hook));
+}
+
+template <class T>
+void Tensor<T>::remove_hook(std::size_t id) {
+  check(node().hooks != nullptr, "remove_hook: there is no hook {}", id);
+  node_->hooks->remove(id);
+}
+
+template <class T>
+Tensor<T>& Tensor<T>::label(std::string_view text) {
+  node().label = intern(text);
+  return *this;
+}
+
+template <class T>
+std::string_view Tensor<T>::label() const {
+  return node().label == nullptr ? std::string_view() : *node_->label;
+}
+
+template <class T>
+std::string Node<T>::description() const {
+  return label == nullptr ? op_ : fmt::format("{} in {}", op_, *label);
+}
+
+template <class T>
+Tensor<T> Tensor<T>::arange(T start, T stop, T step) {
+  const double count = std::ceil((static_cast<double>(stop) - static_cast<double>(start)) / static_cast<double>(step));
+  check(count >= 0 && count < 0x1p48, "arange: {} to {} by {} is not a finite number of steps", start, stop, step);
+  Array<T> values = empty_array<T>({static_cast<std::size_t>(count)});
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values.data()[i] = static_cast<T>(static_cast<double>(start) + static_cast<double>(i) * static_cast<double>(step));
+  return Tensor(std::move(values));
 }
 
 template <class T>

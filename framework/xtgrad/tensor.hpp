@@ -9,12 +9,19 @@
 #pragma once
 
 #include <concepts>
+#include <functional>
 #include <initializer_list>
 #include <iosfwd>
+#include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "xtgrad/array.hpp"
+#include "xtgrad/hooks.hpp"
+#include "xtgrad/label.hpp"
 
 namespace xtgrad {
 
@@ -63,6 +70,10 @@ struct BackwardOptions {
   bool create_graph = false;
 };
 
+/// Is shown a gradient on its way, and may return another of its shape to go on with; undefined leaves it as it is.
+template <class T>
+using GradHook = std::function<Tensor<T>(const Tensor<T>& gradient)>;
+
 /// A contiguous row-major array of float or double with a place in a graph.
 template <class T = float>
 class Tensor {
@@ -96,6 +107,12 @@ class Tensor {
   static Tensor zeros(const Shape& shape) { return full_array<T>(shape, T(0)); }
   static Tensor ones(const Shape& shape) { return full_array<T>(shape, T(1)); }
   static Tensor full(const Shape& shape, T value) { return full_array<T>(shape, value); }
+  /// start, start + step, ... up to stop, which is left out. Throws if step is 0 or leads away from stop.
+  static Tensor arange(T start, T stop, T step = 1);
+  static Tensor arange(T stop) { return arange(0, stop); }
+  /// Draws of this thread's default generator: uniform in [0, 1), standard normal.
+  static Tensor rand(const Shape& shape);
+  static Tensor randn(const Shape& shape);
 
   bool defined() const noexcept { return node_ != nullptr; }
   const Shape& shape() const;
@@ -115,8 +132,19 @@ class Tensor {
   Tensor& requires_grad(bool wanted);
   /// Whether this is no op's result.
   bool is_leaf() const noexcept;
-  /// The gradient that backward() accumulated in this leaf; undefined if there is none.
+  /// The gradient that backward() accumulated here; undefined if there is none, as for a result of an op without
+  /// retain_grad().
   const Tensor& grad() const;
+  /// Lets backward() keep the gradient of this result of an op, too. Throws unless it requires grad.
+  Tensor& retain_grad();
+  /// Calls the hook whenever the gradient of this tensor is complete, before it goes on to grad() and to the op's inputs;
+  /// hooks run in the order in which they were added. Throws unless the tensor requires grad. A hook that holds the tensor
+  /// itself keeps it alive for ever. Returns what remove_hook() wants.
+  std::size_t add_hook(GradHook<T> hook);
+  void remove_hook(std::size_t id);
+  /// A name that errors, anomaly mode and to_dot() show; layers name their parameters and the results of their ops.
+  Tensor& label(std::string_view text);
+  std::string_view label() const;
   /// Drops the gradient: grad() is undefined afterwards.
   void zero_grad();
 
@@ -144,6 +172,9 @@ class Tensor {
   template <class U>
   friend std::ostream& operator<<(std::ostream& out, const Tensor<U>& t);
 
+  /// The place in the graph, for those who walk it. Throws if there is none.
+  Node<T>& node() const;
+
  private:
   friend class Node<T>;
   friend class Backward<T>;
@@ -155,7 +186,6 @@ class Tensor {
 
   struct Adopt {};
   Tensor(Node<T>* node, Adopt) noexcept : node_(node) {}
-  Node<T>& node() const;
   std::int64_t number() const noexcept;
   void backward_from(const Tensor& seed, BackwardOptions options) const;
 
@@ -200,6 +230,8 @@ class Node : public Counted {
   explicit Node(Array<T>&& v) : Node("leaf", std::move(v), 0) {}
 
   const char* op() const noexcept { return op_; }
+  /// "linear", or "linear in 0 Linear(64, 10)" if it has a label.
+  std::string description() const;
   std::span<Edge<T>> edges() const noexcept { return edges_; }
   bool is_leaf() const noexcept { return edges_.empty(); }
 
@@ -218,7 +250,10 @@ class Node : public Counted {
   std::int64_t number;
   std::uint32_t edits = 0;  ///< calls of mutable_value
   std::uint64_t written;    ///< the version when the op had written the values
+  const std::string* label = nullptr;
+  std::unique_ptr<HookList<GradHook<T>>> hooks;
   bool requires_grad = false;
+  bool retains_grad = false;
 
  protected:
   Node(const char* op, Array<T>&& v, std::int64_t largest_input) noexcept;

@@ -198,6 +198,26 @@ TEST(Generator, BothPrecisionsDrawTheSameNumbers) {
   for (std::size_t i = 0; i < 10; ++i) EXPECT_EQ(f.data()[i], static_cast<float>(d.data()[i]));
 }
 
+TEST(DefaultGenerator, FillsTensors) {
+  manual_seed(5);
+  const Tensor<double> u = Tensor<double>::rand({2, 3}), n = Tensor<double>::randn({4});
+  Generator generator(5);
+  for (std::size_t i = 0; i < u.size(); ++i) EXPECT_EQ(u.data()[i], generator.uniform());
+  for (std::size_t i = 0; i < n.size(); ++i) EXPECT_EQ(n.data()[i], generator.normal());
+}
+
+// Of 2^24 draws with 53 bits about half of one would round to 1; here the draw itself is checked.
+TEST(DefaultGenerator, RandIsCutNotRounded) {
+  manual_seed(6);
+  const Tensor<> x = Tensor<>::rand({1000});
+  Generator generator(6);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double u = generator.uniform(), cut = static_cast<double>(x.data()[i]);
+    ASSERT_LE(cut, u);
+    ASSERT_LT(u - cut, 0x1p-24);
+  }
+}
+
 TEST(DefaultGenerator, RestartsWithManualSeed) {
   manual_seed(42);
   const double first = default_generator().uniform();

@@ -1,6 +1,7 @@
 #include "xtgrad/tensor.hpp"
 
 #include <sstream>
+#include <limits>
 #include <type_traits>
 
 #if __has_include(<xtensor/views/xview.hpp>)
@@ -105,6 +106,24 @@ TEST(Tensor, IsFilledOnRequest) {
   EXPECT_EQ(values(Double::ones({3})), Values(3, 1));
   EXPECT_EQ(values(Double::full({2}, 7)), Values(2, 7));
   EXPECT_EQ(Double::zeros({2, 0, 3}).size(), 0U);
+}
+
+TEST(Tensor, ArangeLeavesOutItsEnd) {
+  EXPECT_EQ(values(Tensor<>::arange(4)), (std::vector<float>{0, 1, 2, 3}));
+  EXPECT_EQ(values(Tensor<double>::arange(1, 2, 0.25)), (std::vector<double>{1, 1.25, 1.5, 1.75}));
+  EXPECT_EQ(values(Tensor<double>::arange(3, 0, -2)), (std::vector<double>{3, 1}));
+  EXPECT_EQ(Tensor<>::arange(0).shape(), (Shape{0}));
+}
+
+TEST(Tensor, ArangeDoesNotAddUpRounding) {
+  const Tensor<double> x = Tensor<double>::arange(0, 100, 0.1);
+  EXPECT_EQ(x.size(), 1000u);
+  EXPECT_EQ(x.data()[999], 999 * 0.1);
+}
+
+TEST(Tensor, ArangeThrowsForStepsThatDoNotArrive) {
+  for (const double step : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN()})
+    expect_parts(error([&] { Tensor<double>::arange(0, 1, step); }), {"arange", "0 to 1 by"});
 }
 
 TEST(Tensor, TakesOverAnArrayThatMoves) {

@@ -23,6 +23,10 @@ Tensor<T> slice(const Tensor<T>& x, std::ptrdiff_t axis, std::size_t begin, std:
 template <class T>
 Tensor<T> concat(std::span<const Tensor<T>> tensors, std::ptrdiff_t axis);
 template <class T>
+Tensor<T> concat(const std::vector<Tensor<T>>& tensors, std::ptrdiff_t axis) {
+  return concat(std::span<const Tensor<T>>(tensors), axis);
+}
+template <class T>
 Tensor<T> concat(std::initializer_list<Tensor<T>> tensors, std::ptrdiff_t axis) {
   return concat(std::span<const Tensor<T>>(tensors.begin(), tensors.size()), axis);
 }
