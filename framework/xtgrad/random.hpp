@@ -43,4 +43,16 @@ Generator& default_generator();
 /// Restarts this thread's default generator.
 void manual_seed(std::uint64_t seed);
 
+/// Puts this thread's default generator back, at the end of its life, to where it was at the beginning.
+class KeepGenerator {
+ public:
+  KeepGenerator() : before_(default_generator()) {}
+  ~KeepGenerator() { default_generator() = before_; }
+  KeepGenerator(const KeepGenerator&) = delete;
+  KeepGenerator& operator=(const KeepGenerator&) = delete;
+
+ private:
+  Generator before_;
+};
+
 }  // namespace xtgrad

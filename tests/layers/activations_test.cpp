@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "oracle.hpp"
+#include "xtgrad/layers/sequential.hpp"
 
 namespace xtgrad {
 namespace {
@@ -68,6 +69,41 @@ TEST(Sigmoid, SaturatesWithoutNaN) {
   EXPECT_TRUE(close(x.grad(), {0, 0}, 0));
 }
 
+TEST(Gelu, IsTheInputTimesTheNormalDistributionFunction) {
+  const auto Phi = [](long double x) { return std::erfc(-x / std::sqrt(2.0L)) / 2; };
+  const auto phi = [](long double x) { return std::exp(-x * x / 2) / std::sqrt(2 * std::acos(-1.0L)); };
+  expect_in_both_precisions<Gelu>([&](long double x) { return x * Phi(x); },
+                                  [&](long double x) { return Phi(x) + x * phi(x); });
+}
+
+TEST(Softplus, IsTheIntegralOfTheLogisticFunction) {
+  expect_in_both_precisions<Softplus>([](long double x) { return std::log1p(std::exp(x)); },
+                                      [](long double x) { return 1 / (1 + std::exp(-x)); });
+}
+
+TEST(LeakyRelu, HasItsSlopeWhereTheInputIsNotPositive) {
+  const LeakyRelu<double> by_default;
+  LeakyRelu<double> layer(0.25);
+  const Tensor<double> x = trained(tensor<double>({4}, {-4, 0, 1e-30, 7}));
+  const Tensor<double> y = layer(x);
+  y.backward(Tensor<double>::full({4}, 2));
+  EXPECT_TRUE(close(y, {-1, 0, 1e-30, 7}, 0));
+  EXPECT_TRUE(close(x.grad(), {0.5, 0.5, 2, 2}, 0));
+  EXPECT_EQ(by_default.name(), "LeakyReLU(0.01)");
+  EXPECT_EQ(layer.name(), "LeakyReLU(0.25)");
+}
+
+TEST(Softmax, GivesEachRowTheSumOne) {
+  Softmax<double> layer;
+  EXPECT_TRUE(close(layer(tensor<double>({2, 2}, {0, std::log(3.0), 1000, 1000})), {0.25, 0.75, 0.5, 0.5}, 1e-15));
+}
+
+TEST(Identity, IsItsInput) {
+  Identity layer;
+  const Tensor<> x = trained(Tensor<>{{1, 2}});
+  EXPECT_EQ(layer(x).data(), x.data());
+}
+
 TEST(Activations, HaveNoState) {
   Relu relu;
   Tanh tanh;
@@ -75,12 +111,17 @@ TEST(Activations, HaveNoState) {
   for (Module<float>* layer :
        {static_cast<Module<float>*>(&relu), static_cast<Module<float>*>(&tanh), static_cast<Module<float>*>(&sigmoid)})
     EXPECT_TRUE(layer->state_dict().empty());
+  EXPECT_TRUE((Sequential{Gelu(), Softplus(), Softmax(), LeakyRelu(), Identity()}).state_dict().empty());
 }
 
 TEST(Activations, HavePyTorchsNames) {
   EXPECT_EQ(Relu().name(), "ReLU");
   EXPECT_EQ(Tanh().name(), "Tanh");
   EXPECT_EQ(Sigmoid().name(), "Sigmoid");
+  EXPECT_EQ(Gelu().name(), "GELU");
+  EXPECT_EQ(Softplus().name(), "Softplus");
+  EXPECT_EQ(Softmax().name(), "Softmax");
+  EXPECT_EQ(Identity().name(), "Identity");
 }
 
 TEST(Activations, TakeAnyShape) {

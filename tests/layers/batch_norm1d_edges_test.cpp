@@ -576,7 +576,7 @@ TEST(BatchNorm1dEdge, LoadingANegativeNumberOfBatchesIsRefused) {
   // With a cumulative average the next batch but one would divide by zero.
   BatchNorm1d<double> bn(1, {.momentum = std::nullopt});
   StateDict<double> state = bn.state_dict();
-  std::get<Labels>(state.back().second)() = -1;
+  std::get<std::int64_t>(state.back().second) = -1;
   EXPECT_NE(error_of([&] { bn.load_state_dict(state); }).find("num_batches_tracked"), std::string::npos);
   EXPECT_EQ(bn.num_batches_tracked(), 0);
 }

@@ -34,8 +34,8 @@ void expect_same(const StateDict<float>& a, const StateDict<float>& b) {
   ASSERT_EQ(names_of(a), names_of(b));
   for (std::size_t i = 0; i < a.size(); ++i) {
     ASSERT_EQ(a[i].second.index(), b[i].second.index()) << a[i].first;
-    if (const auto* labels = std::get_if<Labels>(&a[i].second))
-      EXPECT_EQ((*labels)(), std::get<Labels>(b[i].second)()) << a[i].first;
+    if (const auto* count = std::get_if<std::int64_t>(&a[i].second))
+      EXPECT_EQ(*count, std::get<std::int64_t>(b[i].second)) << a[i].first;
     else
       EXPECT_TRUE(same(std::get<Tensor<>>(a[i].second), std::get<Tensor<>>(b[i].second))) << a[i].first;
   }
@@ -123,15 +123,12 @@ TEST(Module, AnUndefinedParameterIsPassedOver) {
 
 // State
 
-TEST(Module, NumBatchesTrackedIsAnIntegerOfShapeNone) {
+TEST(Module, NumBatchesTrackedIsAnInteger) {
   BatchNorm1d bn(2);
   bn(batch());
   bn(batch());
   StateDict<float> state = bn.state_dict();
-  const Labels& count = value_of<Labels>(state, "num_batches_tracked");
-  EXPECT_EQ(count.shape(), Shape{});
-  EXPECT_EQ(count(), 2);
-  static_assert(std::is_same_v<Labels::value_type, std::int64_t>);
+  EXPECT_EQ(value_of<std::int64_t>(state, "num_batches_tracked"), 2);
 }
 
 TEST(Module, TheStateIsACopy) {
@@ -213,16 +210,16 @@ TEST(Module, LoadingListsAllThatIsWrong) {
   state.emplace_back("1.bias", Tensor<>::ones({3}));                   // twice
   ASSERT_EQ(state[5].first, "1.num_batches_tracked");
   EXPECT_EQ(error_of([&] { net.load_state_dict(state); }),
-            "load_state_dict: 0.weight is (3, 5), expected (3, 2); 0.bias is missing; 1.running_var holds -2, "
-            "expected values that are not negative; 1.num_batches_tracked is real, expected an integer; 4.weight "
-            "is unexpected; 1.bias is there twice");
+            "load_state_dict: 1.bias is there twice; 0.weight is (3, 5), expected (3, 2); 0.bias is missing; "
+            "1.running_var holds -2, expected values that are not negative; 1.num_batches_tracked is a tensor, expected "
+            "an integer; 4.weight is unexpected");
 }
 
 TEST(Module, LoadingAnIntegerWhereARealBelongsIsAnError) {
   BatchNorm1d bn(2);
   StateDict<float> state = bn.state_dict();
-  state[0].second = full_array<std::int64_t>({2}, 1);
-  EXPECT_EQ(error_of([&] { bn.load_state_dict(state); }), "load_state_dict: weight is an integer, expected real");
+  state[0].second = std::int64_t{1};
+  EXPECT_EQ(error_of([&] { bn.load_state_dict(state); }), "load_state_dict: weight is an integer, expected a tensor");
 }
 
 TEST(Module, AFailedLoadChangesNothing) {

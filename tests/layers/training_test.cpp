@@ -56,7 +56,7 @@ void expect_same_state(Sequential<T>& a, Sequential<T>& b) {
     if (const auto* tensor = std::get_if<Tensor<T>>(&left[i].second)) {
       EXPECT_TRUE(same(*tensor, std::get<Tensor<T>>(right[i].second))) << left[i].first;
     } else {
-      EXPECT_EQ(std::get<Labels>(left[i].second)(), std::get<Labels>(right[i].second)()) << left[i].first;
+      EXPECT_EQ(std::get<std::int64_t>(left[i].second), std::get<std::int64_t>(right[i].second)) << left[i].first;
     }
 }
 

@@ -9,10 +9,7 @@ namespace xtgrad {
 
 template <class T>
 BatchNorm1d<T>::BatchNorm1d(std::size_t C, BatchNorm1dOptions options)
-    : C_(C),
-      options_(options),
-      update_(options.track_running_stats),
-      num_batches_tracked_(empty_array<std::int64_t>({0})) {
+    : C_(C), options_(options), update_(options.track_running_stats) {
   check(C > 0, "BatchNorm1d: 0 channels");
   check(options.eps >= 0 && std::isfinite(options.eps), "BatchNorm1d: eps is {}, expected a number from 0 up",
         options.eps);
@@ -27,7 +24,6 @@ BatchNorm1d<T>::BatchNorm1d(std::size_t C, BatchNorm1dOptions options)
   if (options.track_running_stats) {
     running_mean_ = Tensor<T>::zeros({C});
     running_var_ = Tensor<T>::ones({C});
-    num_batches_tracked_ = full_array<std::int64_t>({}, 0);
   }
 }
 
@@ -70,7 +66,7 @@ void BatchNorm1d<T>::commit(const Moments& batch) {
         ++skipped_batches_;
         return;
       }
-  const double n = static_cast<double>(++num_batches_tracked_());
+  const double n = static_cast<double>(++num_batches_tracked_);
   const double a = options_.momentum ? *options_.momentum : 1 / n;
   const auto blend = [a](T old, double fresh) {
     return static_cast<T>((1 - a) * static_cast<double>(old) + a * fresh);
@@ -123,11 +119,6 @@ void BatchNorm1d<T>::mode_changed(bool training) {
 }
 
 template <class T>
-std::int64_t BatchNorm1d<T>::num_batches_tracked() const {
-  return options_.track_running_stats ? num_batches_tracked_() : 0;
-}
-
-template <class T>
 void BatchNorm1d<T>::set_running_statistics(const Array<T>& mean, const Array<T>& var) {
   check_tracked("set_running_statistics");
   for (const Array<T>* statistic : {&mean, &var})
@@ -144,8 +135,8 @@ void BatchNorm1d<T>::visit(Visitor<T>& v) {
   v.parameter("weight", gamma_);
   v.parameter("bias", beta_);
   v.buffer("running_mean", running_mean_);
-  v.buffer("running_var", running_var_, BufferRule::not_negative);
-  v.count("num_batches_tracked", num_batches_tracked_);
+  v.buffer("running_var", running_var_, StateRule::not_negative);
+  if (options_.track_running_stats) v.count("num_batches_tracked", num_batches_tracked_);
 }
 
 template <class T>

@@ -44,7 +44,7 @@ struct BatchNorm1dOptions {
 ///   by hand       either       either; running statistics that are updated normalise as they were before the batch
 ///   freeze()      running      off, and train() of a parent does not change it until unfreeze()
 template <class T = float>
-class BatchNorm1d final : public Module<T> {
+class BatchNorm1d final : public Layer<BatchNorm1d<T>, T> {
  public:
   /// Throws if C is 0, eps is negative, or the momentum is outside [0, 1].
   explicit BatchNorm1d(std::size_t C, BatchNorm1dOptions options = {});
@@ -54,6 +54,15 @@ class BatchNorm1d final : public Module<T> {
   Tensor<T> forward(const Tensor<T>& x) override;
   void visit(Visitor<T>& v) override;
   std::string name() const override;
+  template <class U>
+  BatchNorm1d<U> rebuilt() const {
+    BatchNorm1d<U> copy(C_, options_);
+    copy.statistics_ = statistics_;
+    copy.update_ = update_;
+    copy.frozen_ = frozen_;
+    copy.skipped_batches_ = skipped_batches_;
+    return copy;
+  }
 
   const BatchNorm1dOptions& options() const noexcept { return options_; }
 
@@ -77,13 +86,15 @@ class BatchNorm1d final : public Module<T> {
   const Tensor<T>& running_mean() const noexcept { return running_mean_; }
   const Tensor<T>& running_var() const noexcept { return running_var_; }
   /// Batches that went into the running statistics.
-  std::int64_t num_batches_tracked() const;
+  std::int64_t num_batches_tracked() const noexcept { return num_batches_tracked_; }
   /// Batches that did not, because they were not finite.
   std::int64_t skipped_batches() const noexcept { return skipped_batches_; }
   /// Replaces the running statistics. Throws if a shape is not (C), or if a variance is negative or NaN.
   void set_running_statistics(const Array<T>& mean, const Array<T>& var);
 
  private:
+  template <class U>
+  friend class BatchNorm1d;
   void mode_changed(bool training) override;
   void check_tracked(const char* what) const;
   void commit(const Moments& batch);
@@ -94,7 +105,7 @@ class BatchNorm1d final : public Module<T> {
   bool update_ = true;
   bool frozen_ = false;
   Tensor<T> gamma_, beta_, running_mean_, running_var_;
-  Labels num_batches_tracked_;
+  std::int64_t num_batches_tracked_ = 0;
   std::int64_t skipped_batches_ = 0;
 };
 

@@ -13,7 +13,7 @@ struct LinearOptions {
 /// x (N, I) -> (N, O) with weight (O, I) and bias (O), both drawn uniformly from [-1/sqrt(I), 1/sqrt(I)] as
 /// in PyTorch.
 template <class T = float>
-class Linear final : public Module<T> {
+class Linear final : public Layer<Linear<T>, T> {
  public:
   /// Throws if I or O is 0.
   Linear(std::size_t inputs, std::size_t outputs, LinearOptions options = {});
@@ -25,6 +25,10 @@ class Linear final : public Module<T> {
   Tensor<T> forward(const Tensor<T>& x) override;
   void visit(Visitor<T>& v) override;
   std::string name() const override;
+  template <class U>
+  Linear<U> rebuilt() const {
+    return {weight_.shape()[1], weight_.shape()[0], {.bias = bias_.defined()}};
+  }
 
  private:
   Tensor<T> weight_, bias_;

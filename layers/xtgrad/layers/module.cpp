@@ -1,6 +1,8 @@
 #include "xtgrad/layers/module.hpp"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <set>
 
 #include "xtgrad/autograd.hpp"
@@ -9,65 +11,38 @@
 namespace xtgrad {
 namespace {
 
-// One member with its full name.
-template <class T>
-struct Member {
-  std::string name;
-  Tensor<T>* tensor = nullptr;
-  Labels* count = nullptr;
-  bool trained = false;
-  BufferRule rule = BufferRule::any;
-};
-
-// Lists all members below a module.
+// Lists everything below a module: all members with their full names, all modules with theirs.
 template <class T>
 class Members final : public Visitor<T> {
  public:
-  explicit Members(Module<T>& module) { module.visit(*this); }
+  explicit Members(Module<T>& root) {
+    modules.emplace_back("", &root);
+    root.visit(*this);
+  }
 
   void parameter(const std::string& name, Tensor<T>& t) override {
-    if (t.defined()) list.push_back({prefix_ + name, &t, nullptr, true, BufferRule::any});
+    if (!t.defined()) return;
+    parameters.emplace_back(prefix_ + name, &t);
+    buffer(name, t, StateRule::any);
   }
-  void buffer(const std::string& name, Tensor<T>& t, BufferRule rule) override {
-    if (t.defined()) list.push_back({prefix_ + name, &t, nullptr, false, rule});
+  void buffer(const std::string& name, Tensor<T>& t, StateRule rule) override {
+    if (t.defined()) state.push_back({prefix_ + name, &t, rule});
   }
-  void count(const std::string& name, Labels& value) override {
-    if (value.dimension() == 0) list.push_back({prefix_ + name, nullptr, &value, false, BufferRule::any});
-  }
+  void count(const std::string& name, std::int64_t& value) override { state.push_back({prefix_ + name, &value}); }
   void child(const std::string& name, Module<T>& module) override {
+    modules.emplace_back(prefix_ + name, &module);
     const std::string before = std::exchange(prefix_, prefix_ + name + ".");
     module.visit(*this);
     prefix_ = before;
   }
 
-  std::vector<Member<T>> list;
+  std::vector<StateEntry<T>> state;
+  std::vector<std::pair<std::string, Tensor<T>*>> parameters;
+  std::vector<std::pair<std::string, Module<T>*>> modules;
 
  private:
   std::string prefix_;
 };
-
-// Calls f for each direct child.
-template <class T, class F>
-void for_each_child(Module<T>& module, F f) {
-  struct Children final : Visitor<T> {
-    explicit Children(F& action) : action_(action) {}
-    void parameter(const std::string&, Tensor<T>&) override {}
-    void buffer(const std::string&, Tensor<T>&, BufferRule) override {}
-    void count(const std::string&, Labels&) override {}
-    void child(const std::string& name, Module<T>& m) override { action_(name, m); }
-    F& action_;
-  } children(f);
-  module.visit(children);
-}
-
-// While a summary runs: where each module's output shape is noted.
-template <class T>
-using Shapes = std::vector<std::pair<const Module<T>*, Shape>>;
-template <class T>
-Shapes<T>*& shapes_of_this_thread() {
-  static thread_local Shapes<T>* shapes = nullptr;
-  return shapes;
-}
 
 std::string padded(std::string text, std::size_t width) {
   text.resize(std::max(text.size(), width), ' ');
@@ -78,18 +53,39 @@ std::string padded(std::string text, std::size_t width) {
 
 template <class T>
 Tensor<T> Module<T>::operator()(const Tensor<T>& x) {
+  if (label_ == nullptr) label_all();
+  const Scope scope(label_);
   Tensor<T> y = forward(x);
-  if (Shapes<T>* shapes = shapes_of_this_thread<T>()) [[unlikely]]
-    shapes->emplace_back(this, y.shape());
+  hooks_.for_each([&](const ForwardHook<T>& hook) { hook(*this, x, y); });
   return y;
+}
+
+template <class T>
+void Module<T>::label_all() {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  if (label_ != nullptr) return;  // another thread did it
+  const Members<T> members(*this);
+  for (const auto& [name, parameter] : members.parameters) parameter->label(name);
+  for (auto it = members.modules.rbegin(); it != members.modules.rend(); ++it)  // this one last: who sees it sees all
+    it->second->label_ = intern(it->first.empty() ? it->second->name() : it->first + " " + it->second->name());
+}
+
+template <class T>
+std::unique_ptr<Module<float>> Module<T>::rebuild(float) const {
+  fail("clone: {} does not say how; derive its class from Layer and write rebuilt()", name());
+}
+template <class T>
+std::unique_ptr<Module<double>> Module<T>::rebuild(double) const {
+  fail("convert: {} does not say how; derive its class from Layer and write rebuilt()", name());
 }
 
 template <class T>
 std::vector<std::pair<std::string, Tensor<T>>> Module<T>::named_parameters() {
   std::vector<std::pair<std::string, Tensor<T>>> result;
   std::set<const void*> seen;
-  for (const Member<T>& member : Members<T>(*this).list)
-    if (member.trained && seen.insert(&member.tensor->value()).second) result.emplace_back(member.name, *member.tensor);
+  for (const auto& [name, parameter] : Members<T>(*this).parameters)
+    if (seen.insert(&parameter->node()).second) result.emplace_back(name, *parameter);
   return result;
 }
 
@@ -109,98 +105,82 @@ std::size_t Module<T>::parameter_count() {
 
 template <class T>
 StateDict<T> Module<T>::state_dict() {
-  StateDict<T> state;
-  for (const Member<T>& member : Members<T>(*this).list)
-    if (member.count != nullptr)
-      state.emplace_back(member.name, *member.count);
-    else
-      state.emplace_back(member.name, Tensor<T>(Array<T>(member.tensor->value())));
-  return state;
+  return copy_state(Members<T>(*this).state);
 }
 
 template <class T>
 void Module<T>::load_state_dict(const StateDict<T>& state) {
-  const Members<T> members(*this);
-  std::string problems;
-  std::vector<const typename StateDict<T>::value_type*> sources;
-  for (const Member<T>& member : members.list) {
-    const auto it =
-        std::find_if(state.begin(), state.end(), [&](const auto& entry) { return entry.first == member.name; });
-    if (it == state.end()) {
-      problems += fmt::format("; {} is missing", member.name);
-      continue;
-    }
-    sources.push_back(&*it);
-    const bool is_count = std::holds_alternative<Labels>(it->second);
-    const Shape& have = is_count ? std::get<Labels>(it->second).shape() : std::get<Tensor<T>>(it->second).shape();
-    const Shape& want = member.count != nullptr ? member.count->shape() : member.tensor->shape();
-    if (is_count != (member.count != nullptr))
-      problems +=
-          fmt::format("; {} is {}", member.name, is_count ? "an integer, expected real" : "real, expected an integer");
-    else if (have != want)
-      problems += fmt::format("; {} is {}, expected {}", member.name, have, want);
-    else if (is_count && std::get<Labels>(it->second)() < 0)
-      problems += fmt::format("; {} is {}, expected a count", member.name, std::get<Labels>(it->second)());
-    else if (member.rule == BufferRule::not_negative) {
-      for (const T value : std::get<Tensor<T>>(it->second).value().storage())
-        if (!(value >= 0)) {
-          problems += fmt::format("; {} holds {}, expected values that are not negative", member.name, value);
-          break;
-        }
-    }
-  }
-  std::set<std::string> known, seen;
-  for (const Member<T>& member : members.list) known.insert(member.name);
-  for (const auto& [name, value] : state) {
-    if (!known.contains(name)) problems += fmt::format("; {} is unexpected", name);
-    if (!seen.insert(name).second) problems += fmt::format("; {} is there twice", name);
-  }
-  if (!problems.empty()) fail("load_state_dict: {}", problems.substr(2));
-
-  for (std::size_t i = 0; i < members.list.size(); ++i)
-    if (members.list[i].count != nullptr)
-      *members.list[i].count = std::get<Labels>(sources[i]->second);
-    else
-      members.list[i].tensor->mutable_value().storage() = std::get<Tensor<T>>(sources[i]->second).value().storage();
+  load_state("load_state_dict", Members<T>(*this).state, state);
 }
 
 template <class T>
 void Module<T>::train(bool on) {
-  training_ = on;
-  mode_changed(on);
-  for_each_child(*this, [on](const std::string&, Module& m) { m.train(on); });
+  for (const auto& [name, module] : Members<T>(*this).modules) {
+    module->training_ = on;
+    module->mode_changed(on);
+  }
+}
+
+template <class T, class U>
+void detail::copy_members(Module<T>& from, Module<U>& to) {
+  const Members<T> source(from);
+  const Members<U> target(to);
+  check(source.state.size() == target.state.size() && source.modules.size() == target.modules.size(),
+        "clone: rebuilt() of {} gave other members", from.name());
+  for (std::size_t i = 0; i < source.modules.size(); ++i)
+    target.modules[i].second->training_ = source.modules[i].second->training_;
+  std::map<const Node<T>*, Tensor<U>> copies;
+  std::set<const Node<U>*> filled;
+  for (std::size_t i = 0; i < source.state.size(); ++i)
+    if (auto* const* count = std::get_if<std::int64_t*>(&source.state[i].place)) {
+      *std::get<std::int64_t*>(target.state[i].place) = **count;
+    } else {
+      const Tensor<T>& values = *std::get<Tensor<T>*>(source.state[i].place);
+      Tensor<U>& copy = *std::get<Tensor<U>*>(target.state[i].place);
+      const auto [first, is_new] = copies.emplace(&values.node(), copy);
+      if (!is_new) {  // tied to one before
+        copy = first->second;
+        continue;
+      }
+      check(copy.shape() == values.shape() && filled.insert(&copy.node()).second,
+            "clone: rebuilt() of {} gave {} another shape than {}, or tied it to another", from.name(),
+            source.state[i].name, values.shape());
+      std::transform(values.data(), values.data() + values.size(), copy.mutable_value().data(),
+                     [](T value) { return static_cast<U>(value); });
+      copy.requires_grad(values.requires_grad());
+    }
 }
 
 template <class T>
 std::string summary(Module<T>& net, const Shape& row) {
-  // A batch of three zero rows goes through, the fewest that batch statistics work on without a warning. What it leaves
-  // in buffers and counts is undone, whatever happens; parameters are not touched.
-  struct Undo {
-    explicit Undo(Module<T>& net) : members(net) {
-      for (const Member<T>& m : members.list) {
-        tensors.push_back(m.tensor != nullptr && !m.trained ? m.tensor->value() : Array<T>());
-        counts.push_back(m.count != nullptr ? *m.count : Labels());
-      }
-    }
-    ~Undo() {
-      shapes_of_this_thread<T>() = nullptr;
-      for (std::size_t i = 0; i < members.list.size(); ++i) {
-        const Member<T>& m = members.list[i];
-        if (m.count != nullptr) *m.count = counts[i];
-        if (m.tensor != nullptr && !m.trained) m.tensor->mutable_value().storage() = tensors[i].storage();
-      }
-    }
-    Members<T> members;
-    std::vector<Array<T>> tensors;
-    std::vector<Labels> counts;
-  };
+  // A batch of three zero rows goes through, the fewest that batch statistics work on without a warning. Hooks note the
+  // shapes. What it leaves in buffers, counts and the generator is undone, whatever happens; parameters are not touched.
   Shape input{3};
   for (const std::size_t extent : row) input.push_back(extent);
-  Shapes<T> shapes;
+  const Members<T> members(net);
+  std::vector<std::string> shapes(members.modules.size(), "-");
   {
-    const Undo undo(net);
+    struct Undo {
+      explicit Undo(const Members<T>& m) : members(m), state(copy_state(m.state)) {}
+      ~Undo() {
+        for (std::size_t i = 0; i < hooks.size(); ++i) members.modules[i].second->remove_hook(hooks[i]);
+        for (std::size_t i = 0; i < state.size(); ++i)
+          if (auto* const* count = std::get_if<std::int64_t*>(&members.state[i].place))
+            **count = std::get<std::int64_t>(state[i].second);
+          else if (Tensor<T>& t = *std::get<Tensor<T>*>(members.state[i].place); !t.requires_grad())
+            t.mutable_value().storage() = std::get<Tensor<T>>(state[i].second).value().storage();
+      }
+      const Members<T>& members;
+      StateDict<T> state;
+      std::vector<std::size_t> hooks = {};
+    } undo(members);
+    const KeepGenerator keep;
     const NoGrad guard;
-    shapes_of_this_thread<T>() = &shapes;
+    for (std::size_t i = 0; i < members.modules.size(); ++i)
+      undo.hooks.push_back(members.modules[i].second->add_hook([&, i](Module<T>&, const Tensor<T>&, Tensor<T>& y) {
+        shapes[i] = to_string(y.shape());
+        if (shapes[i].starts_with("(3,")) shapes[i].replace(1, 1, "N");
+      }));
     net(Tensor<T>::zeros(input));
   }
 
@@ -208,16 +188,13 @@ std::string summary(Module<T>& net, const Shape& row) {
     std::string layer, shape, parameters;
   };
   std::vector<Line> lines{{"layer", "output", "parameters"}};
-  const auto describe = [&](auto& self, const std::string& path, Module<T>& module, std::size_t depth) -> void {
-    const auto it =
-        std::find_if(shapes.begin(), shapes.end(), [&](const auto& entry) { return entry.first == &module; });
-    std::string shape = it == shapes.end() ? "-" : to_string(it->second);
-    if (shape.starts_with("(3,")) shape.replace(1, 1, "N");
-    lines.push_back({std::string(2 * depth, ' ') + (path.empty() ? "" : path + " ") + module.name(), shape,
-                     std::to_string(module.parameter_count())});
-    for_each_child(module, [&](const std::string& name, Module<T>& child) { self(self, name, child, depth + 1); });
-  };
-  describe(describe, "", net, 0);
+  for (std::size_t i = 0; i < members.modules.size(); ++i) {
+    const auto& [path, module] = members.modules[i];
+    const auto depth = path.empty() ? 0 : 1 + std::count(path.begin(), path.end(), '.');
+    const std::string last = path.empty() ? "" : path.substr(path.rfind('.') + 1) + " ";
+    lines.push_back({std::string(2 * static_cast<std::size_t>(depth), ' ') + last + module->name(), shapes[i],
+                     std::to_string(module->parameter_count())});
+  }
 
   std::size_t widths[3] = {};
   for (const Line& line : lines) {
@@ -232,9 +209,12 @@ std::string summary(Module<T>& net, const Shape& row) {
   return text;
 }
 
-template class Module<float>;
-template class Module<double>;
-template std::string summary(Module<float>&, const Shape&);
-template std::string summary(Module<double>&, const Shape&);
+#define XTGRAD_INSTANTIATE(T)                                      \
+  template class Module<T>;                                        \
+  template void detail::copy_members(Module<T>&, Module<float>&);  \
+  template void detail::copy_members(Module<T>&, Module<double>&); \
+  template std::string summary(Module<T>&, const Shape&);
+XTGRAD_INSTANTIATE(float)
+XTGRAD_INSTANTIATE(double)
 
 }  // namespace xtgrad

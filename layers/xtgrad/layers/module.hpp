@@ -1,15 +1,19 @@
 // Module<T>: a layer, or a network of layers.
 //
 // A module lists its members once, in visit(): parameters, buffers, counts and children. Everything else
-// follows from that list: parameters(), state_dict(), train() and eval(), the count and the summary. Modules
-// can be moved, not copied. Forward passes in eval mode change nothing, so several threads may run them on
-// one network.
+// follows from that list: parameters(), state_dict(), train() and eval(), clone(), the count, the labels and the
+// summary. Modules can be moved, not copied. Forward passes in eval mode change nothing, so several threads may run
+// them on one network.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "xtgrad/hooks.hpp"
+#include "xtgrad/random.hpp"
 #include "xtgrad/state/state_dict.hpp"
 #include "xtgrad/tensor.hpp"
 
@@ -17,9 +21,6 @@ namespace xtgrad {
 
 template <class T>
 class Module;
-
-/// What a buffer may hold: checked when values are loaded.
-enum class BufferRule { any, not_negative };
 
 /// Is shown the members of a module.
 template <class T>
@@ -29,11 +30,20 @@ class Visitor {
   /// A trained tensor; passed over if it is undefined (an optional bias, say).
   virtual void parameter(const std::string& name, Tensor<T>& t) = 0;
   /// A tensor that is state but is not trained; passed over if it is undefined.
-  virtual void buffer(const std::string& name, Tensor<T>& t, BufferRule rule = BufferRule::any) = 0;
-  /// An integer that is state, shape (); passed over if it is empty.
-  virtual void count(const std::string& name, Labels& value) = 0;
+  virtual void buffer(const std::string& name, Tensor<T>& t, StateRule rule = StateRule::any) = 0;
+  /// An integer that is state.
+  virtual void count(const std::string& name, std::int64_t& value) = 0;
   virtual void child(const std::string& name, Module<T>& module) = 0;
 };
+
+/// Is called after a module's forward(x) = y, and may replace y. For gradients, hang a hook on y.
+template <class T>
+using ForwardHook = std::function<void(Module<T>& module, const Tensor<T>& x, Tensor<T>& y)>;
+
+namespace detail {
+template <class T, class U>
+void copy_members(Module<T>& from, Module<U>& to);
+}
 
 /// A function of one tensor with state.
 template <class T = float>
@@ -42,19 +52,29 @@ class Module {
   using value_type = T;
 
   Module() = default;
-  Module(const Module&) = delete;
-  Module& operator=(const Module&) = delete;
-  Module(Module&&) = default;
-  Module& operator=(Module&&) = default;
+  // A module that moves may get another place in a network, and with it another label.
+  Module(Module&& other) noexcept : hooks_(std::move(other.hooks_)), training_(other.training_) {}
+  Module& operator=(Module&& other) noexcept {
+    hooks_ = std::move(other.hooks_);
+    training_ = other.training_;
+    label_ = nullptr;
+    return *this;
+  }
   virtual ~Module() = default;
 
   virtual Tensor<T> forward(const Tensor<T>& x) = 0;
+  /// forward(x) and then the hooks. The ops inside carry the module's place and name as their label, and the parameters
+  /// theirs: "1 BatchNorm1d(64)", "1.weight". A module finds out when it first runs.
   Tensor<T> operator()(const Tensor<T>& x);
 
   /// Shows every member to the visitor, in a fixed order.
   virtual void visit(Visitor<T>&) {}
   /// The layer with its sizes, as summary() prints it: "Linear(64, 10)".
   virtual std::string name() const = 0;
+  /// A new module with the same sizes, options and switches, whatever its values; Layer implements both. Throws in a
+  /// module that does not say how.
+  virtual std::unique_ptr<Module<float>> rebuild(float) const;
+  virtual std::unique_ptr<Module<double>> rebuild(double) const;
 
   /// All parameters, children included, each once.
   std::vector<Tensor<T>> parameters();
@@ -69,18 +89,68 @@ class Module {
   /// shapes are exactly those of state_dict(); the message lists what is missing, unexpected and mismatched.
   void load_state_dict(const StateDict<T>& state);
 
-  /// Training mode for this module and its children; BatchNorm1d says what it means there.
+  /// Training mode for this module and its children; BatchNorm1d and Dropout say what it means there.
   void train(bool on = true);
   /// Evaluation mode.
   void eval() { train(false); }
   bool training() const noexcept { return training_; }
 
+  /// Returns what remove_hook() wants.
+  std::size_t add_hook(ForwardHook<T> hook) { return hooks_.add(std::move(hook)); }
+  void remove_hook(std::size_t id) { hooks_.remove(id); }
+
+ protected:
+  /// To be called where children are added: their labels are found anew.
+  void unlabel() noexcept { label_ = nullptr; }
+
  private:
+  template <class A, class B>
+  friend void detail::copy_members(Module<A>&, Module<B>&);
   /// Called when train() or eval() is.
   virtual void mode_changed(bool /*training*/) {}
+  void label_all();
 
+  HookList<ForwardHook<T>> hooks_;
+  std::atomic<const std::string*> label_ = nullptr;
   bool training_ = true;
 };
+
+/// The base of modules that can be cloned and converted: classes that are templates of the precision, and say
+///
+///   template <class U>
+///   MyLayer<U> rebuilt() const;    a new layer with the same sizes, options and switches, whatever its values
+template <class Self, class T>
+class Layer : public Module<T> {
+ public:
+  /// A deep copy: values, switches and modes; what was tied is tied. Hooks stay behind, and no random number is drawn.
+  Self clone() { return to<T>(); }
+  /// The same in another precision; see convert().
+  template <class U>
+  auto to() {
+    auto copy = anew<U>();
+    detail::copy_members(*this, copy);
+    return copy;
+  }
+  std::unique_ptr<Module<float>> rebuild(float) const override { return owned(anew<float>()); }
+  std::unique_ptr<Module<double>> rebuild(double) const override { return owned(anew<double>()); }
+
+ private:
+  template <class U>
+  auto anew() const {
+    const KeepGenerator keep;  // initial values that nobody will see
+    return static_cast<const Self&>(*this).template rebuilt<U>();
+  }
+  template <class L>
+  static std::unique_ptr<Module<typename L::value_type>> owned(L&& layer) {
+    return std::make_unique<L>(std::move(layer));
+  }
+};
+
+/// The network in another precision: convert<double>(net).
+template <class U, class L>
+auto convert(L& net) {
+  return net.template to<U>();
+}
 
 /// A table of the layers: name, output shape and parameters of each, and their total. `row` is the shape of
 /// one row of the input, without the batch axis. No state changes.

@@ -19,7 +19,7 @@ concept ModuleOf = std::derived_from<M, Module<T>>;
 /// Depth only tells a Sequential from one that holds nothing but it: Sequential{Sequential{...}} is a network
 /// with one child, not a copy.
 template <class T = float, int Depth = 0>
-class Sequential final : public Module<T> {
+class Sequential final : public Layer<Sequential<T, Depth>, T> {
  public:
   /// Takes over the modules.
   template <class... M>
@@ -32,6 +32,7 @@ class Sequential final : public Module<T> {
   template <ModuleOf<T> M>
   void add(M&& module) {
     modules_.push_back(std::make_unique<M>(std::move(module)));
+    this->unlabel();
   }
 
   std::size_t size() const noexcept { return modules_.size(); }
@@ -52,8 +53,18 @@ class Sequential final : public Module<T> {
     for (std::size_t i = 0; i < modules_.size(); ++i) v.child(std::to_string(i), *modules_[i]);
   }
   std::string name() const override { return "Sequential"; }
+  template <class U>
+  Sequential<U, Depth> rebuilt() const {
+    Sequential<U, Depth> copy;
+    for (const auto& module : modules_) copy.modules_.push_back(module->rebuild(U()));
+    return copy;
+  }
 
  private:
+  template <class U, int D>
+  friend class Sequential;
+  Sequential() = default;
+
   std::vector<std::unique_ptr<Module<T>>> modules_;
 };
 
