@@ -7,10 +7,11 @@
 namespace xtgrad::init {
 namespace {
 
+// {I, I + O} of a weight (O, I).
 template <class T>
-const Shape& matrix_shape(const char* who, const Tensor<T>& w) {
+std::pair<double, double> fans(const char* who, const Tensor<T>& w) {
   check(w.shape().size() == 2 && w.size() > 0, "{}: the weight is {}, expected (O, I)", who, w.shape());
-  return w.shape();
+  return {static_cast<double>(w.shape()[1]), static_cast<double>(w.shape()[0] + w.shape()[1])};
 }
 
 }  // namespace
@@ -27,20 +28,27 @@ void normal(Tensor<T>& w, double std, Generator& generator) {
 
 template <class T>
 void kaiming_normal(Tensor<T>& w, Generator& generator) {
-  const Shape& shape = matrix_shape("kaiming_normal", w);
-  normal(w, std::sqrt(2 / static_cast<double>(shape[1])), generator);
+  normal(w, std::sqrt(2 / fans("kaiming_normal", w).first), generator);
 }
-
+template <class T>
+void kaiming_uniform(Tensor<T>& w, Generator& generator) {
+  uniform(w, std::sqrt(6 / fans("kaiming_uniform", w).first), generator);
+}
+template <class T>
+void xavier_normal(Tensor<T>& w, Generator& generator) {
+  normal(w, std::sqrt(2 / fans("xavier_normal", w).second), generator);
+}
 template <class T>
 void xavier_uniform(Tensor<T>& w, Generator& generator) {
-  const Shape& shape = matrix_shape("xavier_uniform", w);
-  uniform(w, std::sqrt(6 / static_cast<double>(shape[0] + shape[1])), generator);
+  uniform(w, std::sqrt(6 / fans("xavier_uniform", w).second), generator);
 }
 
 #define XTGRAD_INSTANTIATE(T)                            \
   template void uniform(Tensor<T>&, double, Generator&); \
   template void normal(Tensor<T>&, double, Generator&);  \
   template void kaiming_normal(Tensor<T>&, Generator&);  \
+  template void kaiming_uniform(Tensor<T>&, Generator&); \
+  template void xavier_normal(Tensor<T>&, Generator&);   \
   template void xavier_uniform(Tensor<T>&, Generator&);
 XTGRAD_INSTANTIATE(float)
 XTGRAD_INSTANTIATE(double)

@@ -22,5 +22,6 @@
 #include "xtgrad/ops/rearrange.hpp"
 #include "xtgrad/ops/reduce.hpp"
 #include "xtgrad/optim/optimizers.hpp"
+#include "xtgrad/optim/schedulers.hpp"
 #include "xtgrad/parallel.hpp"
 #include "xtgrad/random.hpp"

@@ -59,6 +59,20 @@ TEST(Init, XavierUniformHasVarianceTwoOverBothFans) {
   EXPECT_LE(spread(w).largest, std::sqrt(6.0 / (O + I)));
 }
 
+TEST(Init, KaimingUniformHasTheSameVarianceWithinItsBound) {
+  Tensor<double> w = Tensor<double>::zeros({O, I});
+  init::kaiming_uniform(w);
+  EXPECT_NEAR(spread(w).variance, 2.0 / I, kShare * 2.0 / I);
+  EXPECT_LE(spread(w).largest, std::sqrt(6.0 / I));
+}
+
+TEST(Init, XavierNormalHasVarianceTwoOverBothFans) {
+  Tensor<double> w = Tensor<double>::zeros({O, I});
+  init::xavier_normal(w);
+  EXPECT_NEAR(spread(w).variance, 2.0 / (O + I), kShare * 2.0 / (O + I));
+  EXPECT_GT(spread(w).largest, std::sqrt(6.0 / (O + I)));  // no uniform reaches so far
+}
+
 TEST(Init, DrawsFromTheDefaultGenerator) {
   Tensor<double> a = Tensor<double>::zeros({3, 4}), b = a.detach();
   b = Tensor<double>::zeros({3, 4});

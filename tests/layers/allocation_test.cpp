@@ -149,6 +149,35 @@ TYPED_TEST(TrainingStep, WithAdamAllocatesNothing) {
   expect_no_allocation([&] { n.step(adam, n.x, n.y); });
 }
 
+TYPED_TEST(TrainingStep, WithAdamWAllocatesNothing) {
+  Network<TypeParam>& n = this->n_;
+  AdamW<TypeParam> adam(n.net.parameters());
+  expect_no_allocation([&] { n.step(adam, n.x, n.y); });
+}
+
+TYPED_TEST(TrainingStep, WithRmspropClippingAndAScheduleAllocatesNothing) {
+  Network<TypeParam>& n = this->n_;
+  const std::vector<Tensor<TypeParam>> parameters = n.net.parameters();
+  RMSprop<TypeParam> rmsprop(parameters, {.lr = 1e-3, .momentum = 0.9});
+  Scheduler<TypeParam> scheduler(rmsprop, warm_up(10, cosine(1000)));
+  expect_no_allocation([&] {
+    n.step(rmsprop, n.x, n.y);
+    clip_grad_norm(parameters, 1);
+    clip_grad_value(parameters, 0.1);
+    scheduler.step();
+  });
+}
+
+TYPED_TEST(TrainingStep, ThroughEveryOtherLayerAllocatesNothing) {
+  using T = TypeParam;
+  Network<T>& n = this->n_;
+  n.net = Sequential<T>{Flatten<T>(), Linear<T>(2, 8), LayerNorm<T>(8), Gelu<T>(),
+                        Dropout<T>(), Tanh<T>(),       LeakyRelu<T>(),  Softplus<T>(),
+                        Sigmoid<T>(), Identity<T>(),   Softmax<T>(),    Sequential<T>{Linear<T>(8, 2)}};
+  SGD<T> sgd(n.net.parameters(), {.lr = 0.1, .momentum = 0.9, .nesterov = true});
+  expect_no_allocation([&] { n.step(sgd, n.x, n.y); });
+}
+
 TYPED_TEST(TrainingStep, WithALoaderAllocatesNothing) {
   Network<TypeParam>& n = this->n_;
   SGD<TypeParam> sgd(n.net.parameters(), {.lr = 0.1, .momentum = 0.9});

@@ -20,6 +20,7 @@ void check_option(const char* who, const char* name, double value, double limit 
 
 void check_options(const SGDOptions& o) {
   check_option(o.name, "momentum", o.momentum);
+  check_option(o.name, "dampening", o.dampening);
   check_option(o.name, "weight_decay", o.weight_decay);
   check(!o.nesterov || (o.momentum > 0 && o.dampening == 0),
         "SGD: nesterov needs a momentum above 0 and no dampening, got {} and {}", o.momentum, o.dampening);
@@ -40,42 +41,85 @@ void check_options(const RMSpropOptions& o) {
   check_option(o.name, "weight_decay", o.weight_decay);
 }
 
+// The updates: the formulas of the header, in one loop each.
+
 template <class T>
-long length(const Tensor<T>& t) {
-  return static_cast<long>(t.size());
+void update(OptimizerSlot<T>& slot, const SGDOptions& o) {
+  Tensor<T>& w = slot.parameter;
+  kernels::table<T>().sgd(static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(),
+                          o.momentum == 0 ? nullptr : slot.arrays[0].mutable_value().data(),
+                          {.lr = o.lr,
+                           .momentum = o.momentum,
+                           .intake = slot.step == 1 ? 1 : 1 - o.dampening,
+                           .weight_decay = o.weight_decay,
+                           .nesterov = o.nesterov});
+}
+
+template <class T, class Options>
+void update_adam(OptimizerSlot<T>& slot, const Options& o, double penalty, double decay) {
+  Tensor<T>& w = slot.parameter;
+  const double t = static_cast<double>(slot.step);
+  kernels::table<T>().adam(static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(),
+                           slot.arrays[0].mutable_value().data(), slot.arrays[1].mutable_value().data(),
+                           {.lr = o.lr,
+                            .beta1 = o.beta1,
+                            .beta2 = o.beta2,
+                            .eps = o.eps,
+                            .penalty = penalty,
+                            .decay = decay,
+                            .correction1 = 1 - std::pow(o.beta1, t),
+                            .correction2 = 1 - std::pow(o.beta2, t)});
+}
+template <class T>
+void update(OptimizerSlot<T>& slot, const AdamOptions& o) {
+  update_adam(slot, o, o.weight_decay, 0);
+}
+template <class T>
+void update(OptimizerSlot<T>& slot, const AdamWOptions& o) {
+  update_adam(slot, o, 0, o.lr * o.weight_decay);
+}
+
+template <class T>
+void update(OptimizerSlot<T>& slot, const RMSpropOptions& o) {
+  Tensor<T>& w = slot.parameter;
+  kernels::table<T>().rmsprop(
+      static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(), slot.arrays[0].mutable_value().data(),
+      slot.arrays[1].mutable_value().data(),
+      {.lr = o.lr, .alpha = o.alpha, .eps = o.eps, .momentum = o.momentum, .weight_decay = o.weight_decay});
 }
 
 }  // namespace
 
 template <class T, class Options>
-GroupedOptimizer<T, Options>::GroupedOptimizer(std::vector<ParameterGroup<T, Options>> groups, std::size_t arrays) {
+GroupedOptimizer<T, Options>::GroupedOptimizer(std::vector<ParameterGroup<T, Options>> groups) {
   std::set<const void*> seen;
   for (ParameterGroup<T, Options>& group : groups) {
-    check_option(group.options.name, "lr", group.options.lr);
+    check_option(Options::name, "lr", group.options.lr);
     check_options(group.options);
     for (Tensor<T>& p : group.parameters) {
-      check(p.requires_grad(), "optimizer: a parameter of shape {} does not require grad", p.shape());
-      check(seen.insert(&p.value()).second, "optimizer: a parameter of shape {} is there twice", p.shape());
-      std::vector<Array<T>> state(arrays, full_array<T>(p.shape(), T(0)));
-      slots_.push_back({std::move(p), options_.size(), std::move(state)});
+      check(p.requires_grad(), "{}: a parameter of shape {} does not require grad", Options::name, p.shape());
+      check(seen.insert(&p.node()).second, "{}: a parameter of shape {} is there twice", Options::name, p.shape());
+      std::vector<Tensor<T>> arrays;
+      for (std::size_t i = 0; i < Options::arrays.size(); ++i) arrays.push_back(Tensor<T>::zeros(p.shape()));
+      slots_.push_back({std::move(p), options_.size(), std::move(arrays)});
     }
     options_.push_back(group.options);
   }
-  check(!slots_.empty(), "optimizer: the list of parameters is empty");
+  check(!slots_.empty(), "{}: the list of parameters is empty", Options::name);
 }
 
 template <class T, class Options>
 void GroupedOptimizer<T, Options>::step() {
-  for (Slot& slot : slots_)
+  for (OptimizerSlot<T>& slot : slots_)
     if (slot.parameter.grad().defined()) {
-      ++slot.t;
+      ++slot.step;
       update(slot, options_[slot.group]);
     }
 }
 
 template <class T, class Options>
 void GroupedOptimizer<T, Options>::zero_grad() {
-  for (Slot& slot : slots_) slot.parameter.zero_grad();
+  for (OptimizerSlot<T>& slot : slots_) slot.parameter.zero_grad();
 }
 
 template <class T, class Options>
@@ -84,67 +128,17 @@ void GroupedOptimizer<T, Options>::set_lr(double lr, std::size_t group) {
   options_.at(group).lr = lr;
 }
 
-template <class T>
-SGD<T>::SGD(std::vector<ParameterGroup<T, SGDOptions>> groups) : Base(std::move(groups), 1) {}
-
-template <class T>
-void SGD<T>::update(typename Base::Slot& slot, const SGDOptions& o) {
-  Tensor<T>& w = slot.parameter;
-  kernels::table<T>().sgd(length(w), w.mutable_value().data(), w.grad().data(),
-                          o.momentum == 0 ? nullptr : slot.state[0].data(),
-                          {.lr = o.lr,
-                           .momentum = o.momentum,
-                           .intake = slot.t == 1 ? 1 : 1 - o.dampening,
-                           .weight_decay = o.weight_decay,
-                           .nesterov = o.nesterov});
-}
-
-namespace {
-
 template <class T, class Options>
-kernels::AdamStep adam_step(const Options& o, std::int64_t t_, double penalty, double decay) {
-  const double t = static_cast<double>(t_);
-  return {.lr = o.lr,
-          .beta1 = o.beta1,
-          .beta2 = o.beta2,
-          .eps = o.eps,
-          .penalty = penalty,
-          .decay = decay,
-          .correction1 = 1 - std::pow(o.beta1, t),
-          .correction2 = 1 - std::pow(o.beta2, t)};
-}
-
-}  // namespace
-
-template <class T>
-Adam<T>::Adam(std::vector<ParameterGroup<T, AdamOptions>> groups) : Base(std::move(groups), 2) {}
-
-template <class T>
-void Adam<T>::update(typename Base::Slot& slot, const AdamOptions& o) {
-  Tensor<T>& w = slot.parameter;
-  kernels::table<T>().adam(length(w), w.mutable_value().data(), w.grad().data(), slot.state[0].data(),
-                           slot.state[1].data(), adam_step<T>(o, slot.t, o.weight_decay, 0));
-}
-
-template <class T>
-AdamW<T>::AdamW(std::vector<ParameterGroup<T, AdamWOptions>> groups) : Base(std::move(groups), 2) {}
-
-template <class T>
-void AdamW<T>::update(typename Base::Slot& slot, const AdamWOptions& o) {
-  Tensor<T>& w = slot.parameter;
-  kernels::table<T>().adam(length(w), w.mutable_value().data(), w.grad().data(), slot.state[0].data(),
-                           slot.state[1].data(), adam_step<T>(o, slot.t, 0, o.lr * o.weight_decay));
-}
-
-template <class T>
-RMSprop<T>::RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>> groups) : Base(std::move(groups), 2) {}
-
-template <class T>
-void RMSprop<T>::update(typename Base::Slot& slot, const RMSpropOptions& o) {
-  Tensor<T>& w = slot.parameter;
-  kernels::table<T>().rmsprop(
-      length(w), w.mutable_value().data(), w.grad().data(), slot.state[0].data(), slot.state[1].data(),
-      {.lr = o.lr, .alpha = o.alpha, .eps = o.eps, .momentum = o.momentum, .weight_decay = o.weight_decay});
+std::vector<StateEntry<T>> GroupedOptimizer<T, Options>::state() {
+  std::vector<StateEntry<T>> entries;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    entries.push_back({fmt::format("{}.step", i), &slots_[i].step});
+    for (std::size_t k = 0; k < Options::arrays.size(); ++k)
+      entries.push_back({fmt::format("{}.{}", i, Options::arrays[k]), &slots_[i].arrays[k]});
+  }
+  for (std::size_t g = 0; g < options_.size(); ++g)
+    entries.push_back({fmt::format("group.{}.lr", g), &options_[g].lr, StateRule::not_negative});
+  return entries;
 }
 
 template <class T>
@@ -176,10 +170,6 @@ void clip_grad_value(const std::vector<Tensor<T>>& parameters, double largest) {
   template class GroupedOptimizer<T, AdamOptions>;                       \
   template class GroupedOptimizer<T, AdamWOptions>;                      \
   template class GroupedOptimizer<T, RMSpropOptions>;                    \
-  template class SGD<T>;                                                 \
-  template class Adam<T>;                                                \
-  template class AdamW<T>;                                               \
-  template class RMSprop<T>;                                             \
   template double clip_grad_norm(const std::vector<Tensor<T>>&, double); \
   template void clip_grad_value(const std::vector<Tensor<T>>&, double);
 XTGRAD_INSTANTIATE(float)

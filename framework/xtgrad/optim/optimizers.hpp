@@ -1,10 +1,10 @@
 // Optimizers: an update formula over groups of parameters, with the state that it needs.
 #pragma once
 
-#include <span>
+#include <array>
 #include <vector>
 
-#include "xtgrad/tensor.hpp"
+#include "xtgrad/state/state_dict.hpp"
 
 namespace xtgrad {
 
@@ -27,6 +27,15 @@ class Optimizer {
   void set_lr(double lr) {
     for (std::size_t g = 0; g < groups(); ++g) set_lr(lr, g);
   }
+
+  /// What a run needs to go on exactly: for each parameter its age and its arrays under PyTorch's names ("0.step",
+  /// "0.exp_avg"), and the learning rates. The other options are those of the constructor.
+  StateDict<T> state_dict() { return copy_state(state()); }
+  /// Takes it over. Throws, with nothing changed, unless names and shapes fit; see load_state().
+  void load_state_dict(const StateDict<T>& values) { load_state("load_state_dict", state(), values); }
+
+ private:
+  virtual std::vector<StateEntry<T>> state() = 0;
 };
 
 /// Parameters that share their options.
@@ -36,10 +45,24 @@ struct ParameterGroup {
   Options options = {};
 };
 
-/// An optimizer whose update of a parameter needs its options, up to two arrays of state, and its age.
+/// A parameter and what its optimizer remembers of it.
+template <class T>
+struct OptimizerSlot {
+  Tensor<T> parameter;
+  std::size_t group;
+  std::vector<Tensor<T>> arrays;  ///< zeros at first, in the parameter's shape
+  std::int64_t step = 0;          ///< steps so far
+};
+
+/// An optimizer of parameters in groups; Options name it and its arrays.
 template <class T, class Options>
 class GroupedOptimizer : public Optimizer<T> {
  public:
+  /// Throws if there is no parameter, if one does not require grad or is there twice, or if an option is out of range.
+  explicit GroupedOptimizer(std::vector<ParameterGroup<T, Options>> groups);
+  explicit GroupedOptimizer(std::vector<Tensor<T>> parameters, Options options = {})
+      : GroupedOptimizer(std::vector<ParameterGroup<T, Options>>{{std::move(parameters), options}}) {}
+
   void step() override;
   void zero_grad() override;
   std::size_t groups() const override { return options_.size(); }
@@ -47,28 +70,17 @@ class GroupedOptimizer : public Optimizer<T> {
   using Optimizer<T>::set_lr;
   void set_lr(double lr, std::size_t group) override;
 
- protected:
-  struct Slot {
-    Tensor<T> parameter;
-    std::size_t group;
-    std::vector<Array<T>> state;
-    std::int64_t t = 0;  // steps so far, this one included
-  };
-
-  /// `arrays` zeros in the shape of each parameter are its state. Throws if there is no parameter, if one does not
-  /// require grad or is there twice, or if an option is out of range.
-  GroupedOptimizer(std::vector<ParameterGroup<T, Options>> groups, std::size_t arrays);
-
  private:
-  virtual void update(Slot& slot, const Options& options) = 0;
+  std::vector<StateEntry<T>> state() override;
 
   std::vector<Options> options_;
-  std::vector<Slot> slots_;
+  std::vector<OptimizerSlot<T>> slots_;
 };
 
 /// Options of SGD.
 struct SGDOptions {
   static constexpr const char* name = "SGD";
+  static constexpr std::array arrays = {"momentum_buffer"};
   double lr = 1e-3;         ///< learning rate
   double momentum = 0;      ///< share of the last velocity that is kept
   double dampening = 0;     ///< share of the gradient that does not enter the velocity
@@ -81,19 +93,17 @@ struct SGDOptions {
 ///   w = w - lr * v, or with Nesterov w = w - lr * (g + momentum * v)
 template <class T = float>
 class SGD final : public GroupedOptimizer<T, SGDOptions> {
- public:
-  explicit SGD(std::vector<Tensor<T>> parameters, SGDOptions options = {})
-      : SGD(std::vector<ParameterGroup<T, SGDOptions>>{{std::move(parameters), options}}) {}
-  explicit SGD(std::vector<ParameterGroup<T, SGDOptions>> groups);
-
- private:
-  using Base = GroupedOptimizer<T, SGDOptions>;
-  void update(typename Base::Slot& slot, const SGDOptions& options) override;
+  using GroupedOptimizer<T, SGDOptions>::GroupedOptimizer;
 };
+template <class T>
+SGD(std::vector<Tensor<T>>, SGDOptions = {}) -> SGD<T>;
+template <class T>
+SGD(std::vector<ParameterGroup<T, SGDOptions>>) -> SGD<T>;
 
 /// Options of Adam.
 struct AdamOptions {
   static constexpr const char* name = "Adam";
+  static constexpr std::array arrays = {"exp_avg", "exp_avg_sq"};
   double lr = 1e-3;         ///< learning rate
   double beta1 = 0.9;       ///< decay of the first moment
   double beta2 = 0.999;     ///< decay of the second moment
@@ -106,19 +116,17 @@ struct AdamOptions {
 ///   w = w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 template <class T = float>
 class Adam final : public GroupedOptimizer<T, AdamOptions> {
- public:
-  explicit Adam(std::vector<Tensor<T>> parameters, AdamOptions options = {})
-      : Adam(std::vector<ParameterGroup<T, AdamOptions>>{{std::move(parameters), options}}) {}
-  explicit Adam(std::vector<ParameterGroup<T, AdamOptions>> groups);
-
- private:
-  using Base = GroupedOptimizer<T, AdamOptions>;
-  void update(typename Base::Slot& slot, const AdamOptions& options) override;
+  using GroupedOptimizer<T, AdamOptions>::GroupedOptimizer;
 };
+template <class T>
+Adam(std::vector<Tensor<T>>, AdamOptions = {}) -> Adam<T>;
+template <class T>
+Adam(std::vector<ParameterGroup<T, AdamOptions>>) -> Adam<T>;
 
 /// Options of AdamW: those of Adam, but the decay is not part of the gradient.
 struct AdamWOptions {
   static constexpr const char* name = "AdamW";
+  static constexpr std::array arrays = {"exp_avg", "exp_avg_sq"};
   double lr = 1e-3;
   double beta1 = 0.9;
   double beta2 = 0.999;
@@ -130,19 +138,17 @@ struct AdamWOptions {
 ///   w = w - lr * weight_decay * w, then Adam's step without a penalty
 template <class T = float>
 class AdamW final : public GroupedOptimizer<T, AdamWOptions> {
- public:
-  explicit AdamW(std::vector<Tensor<T>> parameters, AdamWOptions options = {})
-      : AdamW(std::vector<ParameterGroup<T, AdamWOptions>>{{std::move(parameters), options}}) {}
-  explicit AdamW(std::vector<ParameterGroup<T, AdamWOptions>> groups);
-
- private:
-  using Base = GroupedOptimizer<T, AdamWOptions>;
-  void update(typename Base::Slot& slot, const AdamWOptions& options) override;
+  using GroupedOptimizer<T, AdamWOptions>::GroupedOptimizer;
 };
+template <class T>
+AdamW(std::vector<Tensor<T>>, AdamWOptions = {}) -> AdamW<T>;
+template <class T>
+AdamW(std::vector<ParameterGroup<T, AdamWOptions>>) -> AdamW<T>;
 
 /// Options of RMSprop.
 struct RMSpropOptions {
   static constexpr const char* name = "RMSprop";
+  static constexpr std::array arrays = {"square_avg", "momentum_buffer"};
   double lr = 1e-2;         ///< learning rate
   double alpha = 0.99;      ///< decay of the mean square
   double eps = 1e-8;        ///< added to its root
@@ -155,15 +161,12 @@ struct RMSpropOptions {
 ///   w = w - lr * v
 template <class T = float>
 class RMSprop final : public GroupedOptimizer<T, RMSpropOptions> {
- public:
-  explicit RMSprop(std::vector<Tensor<T>> parameters, RMSpropOptions options = {})
-      : RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>>{{std::move(parameters), options}}) {}
-  explicit RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>> groups);
-
- private:
-  using Base = GroupedOptimizer<T, RMSpropOptions>;
-  void update(typename Base::Slot& slot, const RMSpropOptions& options) override;
+  using GroupedOptimizer<T, RMSpropOptions>::GroupedOptimizer;
 };
+template <class T>
+RMSprop(std::vector<Tensor<T>>, RMSpropOptions = {}) -> RMSprop<T>;
+template <class T>
+RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>>) -> RMSprop<T>;
 
 /// Scales all gradients by one factor so that their norm together is at most `largest`, and returns the norm before.
 /// A norm that is not finite changes nothing. Throws unless `largest` is positive.

@@ -5,6 +5,10 @@
 
 #include "../support.hpp"
 #include "xtgrad/ops/elementwise.hpp"
+#include "xtgrad/ops/losses.hpp"
+#include "xtgrad/ops/matmul.hpp"
+#include "xtgrad/ops/rearrange.hpp"
+#include "xtgrad/ops/reduce.hpp"
 #include "xtgrad/random.hpp"
 
 namespace xtgrad {
@@ -224,6 +228,86 @@ TEST(SGD, PassesOverParametersWithoutAGradient) {
   EXPECT_EQ(without.item(), 1);
 }
 
+// Runs 5 steps, carries parameters and state into a new optimizer, and compares 5 more with those of one that never stopped.
+template <class Make>
+void expect_to_go_on(Make make) {
+  Generator generator(1);
+  const std::vector<Tensor<double>> start{generator.normal<double>({3}), generator.normal<double>({2, 2})};
+  const auto copies = [](const std::vector<Tensor<double>>& from) {
+    std::vector<Tensor<double>> w;
+    for (const Tensor<double>& t : from) w.push_back(variable(Tensor<double>(Array<double>(t.value()))));
+    return w;
+  };
+  const auto steps = [](auto& optimizer, std::vector<Tensor<double>>& w, Generator& draws) {
+    for (int i = 0; i < 5; ++i) {
+      for (Tensor<double>& t : w) set_gradient(t, draws.normal<double>(t.shape()));
+      optimizer.step();
+    }
+  };
+  std::vector<Tensor<double>> w = copies(start);
+  auto whole = make(w);
+  Generator draws(2);
+  steps(whole, w, draws);
+  whole.set_lr(0.03);
+
+  std::vector<Tensor<double>> v = copies(w);
+  auto resumed = make(v);
+  resumed.load_state_dict(whole.state_dict());
+  EXPECT_EQ(resumed.lr(), 0.03);
+  Generator same = draws;
+  steps(whole, w, draws);
+  steps(resumed, v, same);
+  for (std::size_t i = 0; i < w.size(); ++i) EXPECT_EQ(values(v[i]), values(w[i]));
+}
+
+TEST(OptimizerState, LetsEveryOptimizerGoOnExactly) {
+  using Parameters = std::vector<Tensor<double>>;
+  expect_to_go_on([](const Parameters& w) { return SGD<double>(w, {.lr = 0.1, .momentum = 0.9, .dampening = 0.2}); });
+  expect_to_go_on([](const Parameters& w) { return Adam<double>(w, {.lr = 0.1}); });
+  expect_to_go_on([](const Parameters& w) { return AdamW<double>(w, {.lr = 0.1}); });
+  expect_to_go_on([](const Parameters& w) { return RMSprop<double>(w, {.lr = 0.1, .momentum = 0.5}); });
+}
+
+TEST(OptimizerState, HasPyTorchsNames) {
+  const Tensor<double> w = variable(Tensor<double>{1});
+  const auto names = [](auto optimizer) {
+    std::string all;
+    for (const auto& [name, value] : optimizer.state_dict()) all += name + " ";
+    return all;
+  };
+  EXPECT_EQ(names(SGD<double>({w})), "0.step 0.momentum_buffer group.0.lr ");
+  EXPECT_EQ(names(Adam<double>({w})), "0.step 0.exp_avg 0.exp_avg_sq group.0.lr ");
+  EXPECT_EQ(names(AdamW<double>({w})), "0.step 0.exp_avg 0.exp_avg_sq group.0.lr ");
+  EXPECT_EQ(names(RMSprop<double>({w})), "0.step 0.square_avg 0.momentum_buffer group.0.lr ");
+}
+
+TEST(OptimizerState, ThatDoesNotFitChangesNothing) {
+  Tensor<double> w = variable(Tensor<double>{1, 2});
+  Adam<double> adam({w}, {.lr = 0.1});
+  StateDict<double> state = adam.state_dict();
+  state[1].second = Tensor<double>{1};
+  state[3].second = -1.0;
+  state.erase(state.begin() + 2);
+  expect_parts(error([&] { adam.load_state_dict(state); }),
+               {"0.exp_avg is (1,), expected (2,)", "0.exp_avg_sq is missing", "group.0.lr is -1"});
+  EXPECT_EQ(adam.lr(), 0.1);
+}
+
+TEST(GradientAccumulation, OverPartsIsTheGradientOfTheWhole) {
+  Generator generator(3);
+  const Tensor<double> x = generator.normal<double>({8, 3}), t = generator.normal<double>({8, 1});
+  Tensor<double> w = variable(generator.normal<double>({3, 1}));
+  const auto loss = [&](const Tensor<double>& rows, const Tensor<double>& targets) {
+    return mse(matmul(rows, w), targets, Reduction::sum) / 8;
+  };
+  loss(x, t).backward();
+  const std::vector<double> whole = values(w.grad());
+  w.zero_grad();
+  for (const auto& [begin, end] : {std::pair<std::size_t, std::size_t>{0, 5}, {5, 8}})
+    loss(slice(x, 0, begin, end), slice(t, 0, begin, end)).backward();
+  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(values(w.grad())[i], whole[i], 1e-15);
+}
+
 TEST(Optimizer, ZeroGradDropsAllGradients) {
   Tensor<double> a = variable(Tensor<double>{1}), b = variable(Tensor<double>{1});
   SGD<double> sgd({a, b});
@@ -273,8 +357,8 @@ TEST(Optimizer, ALearningRateOfZeroChangesNothing) {
 }
 
 TEST(Optimizer, ThrowsWithoutParametersOrForOneThatDoesNotRequireGrad) {
-  expect_parts(error([] { SGD<double>(std::vector<Tensor<double>>{}); }), {"optimizer", "parameters", "empty"});
-  expect_parts(error([] { Adam<double>({Tensor<double>{1, 2}}); }), {"optimizer", "(2,)", "require"});
+  expect_parts(error([] { SGD<double>(std::vector<Tensor<double>>{}); }), {"SGD", "parameters", "empty"});
+  expect_parts(error([] { Adam<double>({Tensor<double>{1, 2}}); }), {"Adam", "(2,)", "require"});
 }
 
 TEST(Optimizer, ThrowsForOptionsOutOfRange) {
