@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <xtgrad/files/csv.hpp>
+#include <xtgrad/data/csv.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/options.hpp"
@@ -22,8 +22,8 @@ struct Input {
 };
 
 Input read(const std::string& file) {
-  // The rows of the thread that asked. It shows four digits of each and computed with more: the two fifth digits are the
-  // smallest change that gives all its other numbers (its 0.7227 and 0.2660 do not follow from four digits).
+  // The rows of the thread that asked. It shows four digits of each and computed with more: the two fifth digits are
+  // the smallest change that gives all its other numbers (its 0.7227 and 0.2660 do not follow from four digits).
   if (file.empty()) return {{{-0.3176, -1.08419}, {-1.1290, -0.0545}, {-1.75911, -0.5150}}, {"0", "1"}};
   Csv csv = read_csv(file);
   if (csv.rows < 2)

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
-#include <xtgrad/files/csv.hpp>
+#include <xtgrad/data/csv.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/csv_log.hpp"
@@ -48,8 +48,7 @@ Sequential<> make_network(std::size_t inputs, const std::vector<std::size_t>& hi
 }
 
 // Calls f for each BatchNorm layer.
-template <class F>
-void for_each_batch_norm(Sequential<>& net, F f) {
+template <class F> void for_each_batch_norm(Sequential<>& net, F f) {
   for (std::size_t i = 0; i < net.size(); ++i)
     if (auto* bn = dynamic_cast<BatchNorm1d<>*>(&net[i])) f(*bn);
 }

@@ -23,10 +23,7 @@ class CsvLog {
   CsvLog(std::filesystem::path path, const std::vector<std::string>& columns);
 
   /// One value per column (numbers or strings), or std::invalid_argument.
-  template <class... Values>
-  void row(const Values&... values) {
-    write({fmt::format("{}", values)...});
-  }
+  template <class... Values> void row(const Values&... values) { write({fmt::format("{}", values)...}); }
 
  private:
   void write(const std::vector<std::string>& cells);

@@ -60,8 +60,7 @@ bool flush_stdout() {
   return std::fflush(stdout) == 0 && !std::ferror(stdout) && std::cout.good();
 }
 
-template <class Number>
-std::optional<Number> parse(const std::string& text) {
+template <class Number> std::optional<Number> parse(const std::string& text) {
   Number number{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;

@@ -8,15 +8,13 @@
 namespace xtgrad {
 
 /// The storage of a tensor: a contiguous row-major array of any rank.
-template <class T>
-using Array = xt::xarray_container<memory::Buffer<T>, xt::layout_type::row_major, Shape>;
+template <class T> using Array = xt::xarray_container<memory::Buffer<T>, xt::layout_type::row_major, Shape>;
 
 /// Class labels, indices and counts.
 using Labels = Array<std::int64_t>;
 
 /// An array of the given shape over `buffer`.
-template <class T>
-Array<T> make_array(memory::Buffer<T>&& buffer, const Shape& shape) {
+template <class T> Array<T> make_array(memory::Buffer<T>&& buffer, const Shape& shape) {
   typename Array<T>::inner_strides_type strides;
   strides.resize(shape.size());
   std::ptrdiff_t stride = 1;
@@ -29,20 +27,17 @@ Array<T> make_array(memory::Buffer<T>&& buffer, const Shape& shape) {
 }
 
 /// An array of the given shape; its elements are not initialised.
-template <class T>
-Array<T> empty_array(const Shape& shape) {
+template <class T> Array<T> empty_array(const Shape& shape) {
   return make_array(memory::Buffer<T>(size_of(shape)), shape);
 }
 
 /// An array of the given shape, filled with `value`.
-template <class T>
-Array<T> full_array(const Shape& shape, T value) {
+template <class T> Array<T> full_array(const Shape& shape, T value) {
   return make_array(memory::Buffer<T>(size_of(shape), value), shape);
 }
 
 /// An array over the same block as `array`, with another shape of the same size.
-template <class T>
-Array<T> shared_array(const Array<T>& array, const Shape& shape) {
+template <class T> Array<T> shared_array(const Array<T>& array, const Shape& shape) {
   return make_array(array.storage().share(), shape);
 }
 

@@ -19,8 +19,7 @@ GradMode::~GradMode() { graph_mode.recording = before_; }
 namespace {
 
 /// Where anomaly mode found a value that is not finite: "nan in row 5, column 2 of (32, 16)"; empty if there is none.
-template <class T>
-std::string not_finite(const Array<T>& values) {
+template <class T> std::string not_finite(const Array<T>& values) {
   const T* const begin = values.data();
   const T* const end = begin + values.size();
   const T* const found = std::find_if_not(begin, end, [](T value) { return std::isfinite(value); });
@@ -35,8 +34,7 @@ std::string not_finite(const Array<T>& values) {
   return fmt::format("{}{} of {}", std::isnan(*found) ? "nan" : "inf", where, values.shape());
 }
 
-template <class T>
-void check_gradient(const Node<T>& node, std::size_t i, const Array<T>& gradient) {
+template <class T> void check_gradient(const Node<T>& node, std::size_t i, const Array<T>& gradient) {
   if (const std::string found = not_finite(gradient); !found.empty())
     throw std::runtime_error(
         fmt::format("anomaly: {}: its backward gave its input {} the gradient {}", node.description(), i, found));
@@ -59,8 +57,7 @@ void detail::check_result(const char* op, const Array<T>& result, std::span<cons
 
 /// One pass from a result down to leaves. All state of the pass is its own: nodes are only read, and
 /// released.
-template <class T>
-class Walk {
+template <class T> class Walk {
  public:
   /// Gradients for `wanted`, or for all leaves that require grad if there are none.
   Walk(const Tensor<T>& root, std::span<const Tensor<T>> wanted, bool retain) : retain_(retain) {
@@ -84,11 +81,10 @@ class Walk {
     }
   }
 
-  /// Runs until the queue is empty, and shows `finished` the gradient of each leaf and of each result with retain_grad on
-  /// the way, and where gradients of `wanted` are sought of each op's result as well. It is final: every op that contributes to
-  /// it has a larger number and was here before.
-  template <class Finished>
-  void run(Finished&& finished) {
+  /// Runs until the queue is empty, and shows `finished` the gradient of each leaf and of each result with retain_grad
+  /// on the way, and where gradients of `wanted` are sought of each op's result as well. It is final: every op that
+  /// contributes to it has a larger number and was here before.
+  template <class Finished> void run(Finished&& finished) {
     while (!queue_.empty()) {
       std::pop_heap(queue_.begin(), queue_.end(), before);
       const Tensor<T> t = std::move(queue_.back());
@@ -133,8 +129,7 @@ class Walk {
 
  private:
   // A hash table from nodes to V: open addressing, linear probing.
-  template <class V>
-  class Table {
+  template <class V> class Table {
    public:
     V& at(const Node<T>* node) {
       if (2 * (count_ + 1) > slots_.size()) grow();
@@ -245,34 +240,27 @@ class Walk {
   PoolVector<Tensor<T>> queue_;
 };
 
-template <class T>
-bool Backward<T>::needs(std::size_t i) const {
-  return walk_.needs(node_.edges()[i].input);
-}
+template <class T> bool Backward<T>::needs(std::size_t i) const { return walk_.needs(node_.edges()[i].input); }
 
-template <class T>
-void Backward<T>::check_version(const char* what, const Node<T>& node, std::uint64_t saved) const {
+template <class T> void Backward<T>::check_version(const char* what, const Node<T>& node, std::uint64_t saved) const {
   if (node.version() != saved)
     fail("{}: its {} of shape {} was changed after the forward pass, and backward needs it as it was",
          node_.description(), what, node.value.shape());
 }
 
-template <class T>
-const Tensor<T>& Backward<T>::input(std::size_t i) const {
+template <class T> const Tensor<T>& Backward<T>::input(std::size_t i) const {
   const Edge<T>& edge = node_.edges()[i];
   if (edge.input.defined()) check_version("input", edge.input.node(), edge.version);
   return edge.input;
 }
 
-template <class T>
-Tensor<T> Backward<T>::output() const {
+template <class T> Tensor<T> Backward<T>::output() const {
   check_version("result", node_, node_.written);
   node_.keep();
   return {&node_, typename Tensor<T>::Adopt{}};
 }
 
-template <class T>
-void Backward<T>::add(std::size_t i, Tensor<T> d) {
+template <class T> void Backward<T>::add(std::size_t i, Tensor<T> d) {
   const Tensor<T>& input = node_.edges()[i].input;
   if (!needs(i)) return;
   if (d.shape() != input.shape())
@@ -284,8 +272,7 @@ void Backward<T>::add(std::size_t i, Tensor<T> d) {
 
 namespace {
 
-template <class T>
-Tensor<T> seed_for(const char* what, const Tensor<T>& y, const Tensor<T>& seed) {
+template <class T> Tensor<T> seed_for(const char* what, const Tensor<T>& y, const Tensor<T>& seed) {
   check(y.requires_grad(), "{}: the tensor of shape {} does not depend on anything that requires grad", what,
         y.shape());
   if (!seed.defined()) {
@@ -299,8 +286,7 @@ Tensor<T> seed_for(const char* what, const Tensor<T>& y, const Tensor<T>& seed) 
 
 }  // namespace
 
-template <class T>
-void Tensor<T>::backward_from(const Tensor& seed, BackwardOptions options) const {
+template <class T> void Tensor<T>::backward_from(const Tensor& seed, BackwardOptions options) const {
   Tensor start = seed_for("backward", *this, seed);
   const GradMode mode(options.create_graph);
   Walk<T> walk(*this, {}, options.retain_graph || options.create_graph);

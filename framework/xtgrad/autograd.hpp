@@ -43,8 +43,8 @@ class NoGrad : GradMode {
   NoGrad() noexcept : GradMode(false) {}
 };
 
-/// Anomaly mode, for this thread and the life of the guard: the first op whose result is not finite, and in backward the
-/// first whose gradient is not, throws std::runtime_error with its name, its label, and the row and column.
+/// Anomaly mode, for this thread and the life of the guard: the first op whose result is not finite, and in backward
+/// the first whose gradient is not, throws std::runtime_error with its name, its label, and the row and column.
 class Anomaly {
  public:
   Anomaly() noexcept : before_(std::exchange(graph_mode.checking, true)) {}
@@ -57,8 +57,7 @@ class Anomaly {
 };
 
 /// Options of grad().
-template <class T>
-struct GradOptions {
+template <class T> struct GradOptions {
   Tensor<T> seed = {};        ///< what dy is contracted with, of y's shape; may be left out if y has one element
   bool retain_graph = false;  ///< keep what the ops saved, so that a walk can run through them again
   bool create_graph = false;  ///< build a graph of the gradients; implies retain_graph

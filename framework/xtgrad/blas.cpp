@@ -25,8 +25,7 @@ cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxx
 
 }  // namespace
 
-template <class T>
-void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C) {
+template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C) {
   static const bool one_thread = (openblas_set_num_threads(1), true);
   static_cast<void>(one_thread);
   if (M == 0 || N == 0) return;

@@ -11,7 +11,6 @@ enum class Op { plain, transposed };
 
 /// C (M, N) = op(A) (M, K) * op(B) (K, N) + beta * C, all row-major and contiguous. With beta = 0, C is only
 /// written.
-template <class T>
-void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C);
+template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C);
 
 }  // namespace xtgrad::blas

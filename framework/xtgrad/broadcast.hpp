@@ -9,8 +9,7 @@
 namespace xtgrad {
 
 /// Positions and steps of K inputs at the start of one run.
-template <std::size_t K>
-struct Run {
+template <std::size_t K> struct Run {
   std::size_t position = 0;         ///< of the output's first element
   std::size_t size = 1;             ///< elements in the run
   std::array<std::size_t, K> at{};  ///< of each input's first element
@@ -19,8 +18,7 @@ struct Run {
 
 /// Covers an output of shape `out` with the longest runs over which each of K inputs, all of which broadcast
 /// to `out`, either advances with it or stands still, and calls visit(Run<K>) for each.
-template <std::size_t K, class Visit>
-void for_each_run(const Shape& out, const Shape* const (&in)[K], Visit&& visit) {
+template <std::size_t K, class Visit> void for_each_run(const Shape& out, const Shape* const (&in)[K], Visit&& visit) {
   Run<K> run;
   bool equal = true;
   for (const Shape* shape : in) equal = equal && *shape == out;

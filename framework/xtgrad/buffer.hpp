@@ -20,8 +20,7 @@
 namespace xtgrad::memory {
 
 /// A counted block of `size` elements, aligned to kAlignment. Elements are not initialised.
-template <class T>
-class Buffer {
+template <class T> class Buffer {
  public:
   using allocator_type = std::allocator<T>;
   using value_type = T;

@@ -12,14 +12,12 @@
 namespace xtgrad {
 
 /// Throws std::invalid_argument with the formatted sentence.
-template <class... Args>
-[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+template <class... Args> [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw std::invalid_argument(fmt::format(format, std::forward<Args>(args)...));
 }
 
 /// Throws std::invalid_argument with the formatted sentence unless `condition` holds.
-template <class... Args>
-void check(bool condition, fmt::format_string<Args...> format, Args&&... args) {
+template <class... Args> void check(bool condition, fmt::format_string<Args...> format, Args&&... args) {
   if (!condition) [[unlikely]]
     fail(format, std::forward<Args>(args)...);
 }

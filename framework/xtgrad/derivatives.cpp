@@ -7,8 +7,7 @@
 
 namespace xtgrad {
 
-template <class T>
-Tensor<T> jacobian(const Tensor<T>& y, const Tensor<T>& x, bool create_graph) {
+template <class T> Tensor<T> jacobian(const Tensor<T>& y, const Tensor<T>& x, bool create_graph) {
   Shape shape = y.shape();
   for (const std::size_t extent : x.shape()) shape.push_back(extent);
   std::vector<Tensor<T>> rows;

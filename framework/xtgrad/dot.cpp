@@ -7,8 +7,7 @@
 
 namespace xtgrad {
 
-template <class T>
-std::string to_dot(const Tensor<T>& y) {
+template <class T> std::string to_dot(const Tensor<T>& y) {
   std::vector<const Node<T>*> nodes{&y.node()};
   std::map<const Node<T>*, std::size_t> ids{{nodes[0], 0}};
   for (std::size_t i = 0; i < nodes.size(); ++i)

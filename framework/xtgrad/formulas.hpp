@@ -33,8 +33,7 @@ requires std::is_arithmetic_v<T>
 [[gnu::always_inline]] inline bool truth(T x) { return x != T(0); }
 
 /// A constant in the precision of V.
-template <class V>
-[[gnu::always_inline]] inline V real(double x) {
+template <class V> [[gnu::always_inline]] inline V real(double x) {
   if constexpr (std::is_arithmetic_v<V>)
     return static_cast<V>(x);
   else
@@ -42,20 +41,13 @@ template <class V>
 }
 
 /// 1 / (1 + e^-x)
-template <class V>
-[[gnu::always_inline]] inline V sigmoid(const V& x) {
-  return V(1) / (V(1) + exp(-x));
-}
+template <class V> [[gnu::always_inline]] inline V sigmoid(const V& x) { return V(1) / (V(1) + exp(-x)); }
 
 /// What a vjp reads besides dz: inputs by position, and the result. kConstant: there is no gradient at all.
 enum Saves : unsigned { kNothing = 0, kX = 1, kY = 2, kW = 4, kZ = 8, kConstant = 16 };
 
-#define XTGRAD_FORMULA \
-  template <class V>   \
-  [[gnu::always_inline]] static inline V
-#define XTGRAD_FORMULAS               \
-  template <unsigned long I, class V> \
-  [[gnu::always_inline]] static inline V
+#define XTGRAD_FORMULA template <class V> [[gnu::always_inline]] static inline V
+#define XTGRAD_FORMULAS template <unsigned long I, class V> [[gnu::always_inline]] static inline V
 
 // --- one input ---
 
@@ -271,17 +263,14 @@ struct Clamp {
 #undef XTGRAD_FORMULAS
 
 /// The number of inputs of an op.
-template <class Op>
-inline constexpr unsigned long arity = std::extent_v<decltype(Op::saves)>;
+template <class Op> inline constexpr unsigned long arity = std::extent_v<decltype(Op::saves)>;
 
 /// The ops that have a kernel for each instruction set.
-template <class... Ops>
-struct List {
+template <class... Ops> struct List {
   static constexpr int size = sizeof...(Ops);
 
   /// The position of Op, or -1 if it is not in the list.
-  template <class Op>
-  static constexpr int index() {
+  template <class Op> static constexpr int index() {
     int i = 0, found = -1;
     ((std::is_same_v<Op, Ops> ? void(found = i++) : void(++i)), ...);
     return found;

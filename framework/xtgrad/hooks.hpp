@@ -9,8 +9,7 @@
 
 namespace xtgrad {
 
-template <class Hook>
-class HookList {
+template <class Hook> class HookList {
  public:
   /// Returns what remove() wants. Throws if the hook is empty.
   std::size_t add(Hook hook) {
@@ -24,8 +23,7 @@ class HookList {
     check(count > 0, "remove_hook: there is no hook {}", id);
   }
   /// Calls f with each hook; a hook may add or remove hooks meanwhile, which counts from the next time on.
-  template <class F>
-  void for_each(F f) const {
+  template <class F> void for_each(F f) const {
     if (hooks_.empty()) return;
     const auto hooks = hooks_;
     for (const auto& [id, hook] : hooks) f(hook);

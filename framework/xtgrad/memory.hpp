@@ -21,8 +21,7 @@ inline constexpr std::size_t kAlignment = 64;
 [[nodiscard]] void* allocate(std::size_t bytes);
 
 /// The size of n elements. Throws std::bad_alloc where that is more than can be counted.
-template <class T>
-std::size_t bytes(std::size_t n) {
+template <class T> std::size_t bytes(std::size_t n) {
   if (n > std::numeric_limits<std::size_t>::max() / (2 * sizeof(T))) throw std::bad_alloc();
   return n * sizeof(T);
 }
@@ -41,19 +40,16 @@ void trim() noexcept;
 namespace xtgrad {
 
 /// The pool as an allocator of standard containers.
-template <class T>
-struct PoolAllocator {
+template <class T> struct PoolAllocator {
   using value_type = T;
   PoolAllocator() noexcept = default;
-  template <class U>
-  PoolAllocator(const PoolAllocator<U>&) noexcept {}  // NOLINT: allocators convert
+  template <class U> PoolAllocator(const PoolAllocator<U>&) noexcept {}  // NOLINT: allocators convert
   T* allocate(std::size_t n) { return static_cast<T*>(memory::allocate(memory::bytes<T>(n))); }
   void deallocate(T* block, std::size_t n) noexcept { memory::deallocate(block, n * sizeof(T)); }
   friend bool operator==(PoolAllocator, PoolAllocator) noexcept { return true; }
 };
 
 /// A vector over pooled memory, for work lists that live as long as one call.
-template <class T>
-using PoolVector = std::vector<T, PoolAllocator<T>>;
+template <class T> using PoolVector = std::vector<T, PoolAllocator<T>>;
 
 }  // namespace xtgrad

@@ -40,15 +40,13 @@ std::vector<std::size_t> Generator::permutation(std::size_t n) {
   return order;
 }
 
-template <class T>
-Tensor<T> Generator::uniform(const Shape& shape, double low, double high) {
+template <class T> Tensor<T> Generator::uniform(const Shape& shape, double low, double high) {
   Array<T> x = empty_array<T>(shape);
   for (T& value : x.storage()) value = static_cast<T>(low + (high - low) * uniform());
   return x;
 }
 
-template <class T>
-Tensor<T> Generator::normal(const Shape& shape, double mean, double std) {
+template <class T> Tensor<T> Generator::normal(const Shape& shape, double mean, double std) {
   Array<T> x = empty_array<T>(shape);
   for (T& value : x.storage()) value = static_cast<T>(mean + std * normal());
   return x;
@@ -66,8 +64,7 @@ Generator& default_generator() {
 
 void manual_seed(std::uint64_t seed) { default_generator() = Generator(seed); }
 
-template <class T>
-Tensor<T> Tensor<T>::rand(const Shape& shape) {
+template <class T> Tensor<T> Tensor<T>::rand(const Shape& shape) {
   constexpr double scale = std::uint64_t{1} << std::numeric_limits<T>::digits;
   Array<T> x = empty_array<T>(shape);
   // Cut to T's digits: rounding would now and then give 1.
@@ -75,10 +72,7 @@ Tensor<T> Tensor<T>::rand(const Shape& shape) {
   return Tensor(std::move(x));
 }
 
-template <class T>
-Tensor<T> Tensor<T>::randn(const Shape& shape) {
-  return default_generator().normal<T>(shape);
-}
+template <class T> Tensor<T> Tensor<T>::randn(const Shape& shape) { return default_generator().normal<T>(shape); }
 
 template Tensor<float> Tensor<float>::rand(const Shape&);
 template Tensor<double> Tensor<double>::rand(const Shape&);

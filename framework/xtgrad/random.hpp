@@ -27,10 +27,8 @@ class Generator {
   std::vector<std::size_t> permutation(std::size_t n);
 
   /// A leaf of independent draws.
-  template <class T>
-  Tensor<T> uniform(const Shape& shape, double low, double high);
-  template <class T>
-  Tensor<T> normal(const Shape& shape, double mean = 0, double std = 1);
+  template <class T> Tensor<T> uniform(const Shape& shape, double low, double high);
+  template <class T> Tensor<T> normal(const Shape& shape, double mean = 0, double std = 1);
 
  private:
   std::mt19937_64 engine_;

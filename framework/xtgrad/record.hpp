@@ -21,8 +21,7 @@
 namespace xtgrad {
 
 /// An op's view of one backward walk.
-template <class T>
-class Backward {
+template <class T> class Backward {
  public:
   /// The gradient of the result, in its shape.
   const Tensor<T>& dz() const noexcept { return dz_; }
@@ -48,8 +47,7 @@ class Backward {
 };
 
 /// The node of an op whose derivative is F, with its edges in a std::array or, where their number varies, a PoolVector.
-template <class T, class Edges, class F>
-class Operation final : public Node<T> {
+template <class T, class Edges, class F> class Operation final : public Node<T> {
  public:
   using Inputs = std::span<const Tensor<T>* const>;
 
@@ -85,8 +83,7 @@ class Operation final : public Node<T> {
 namespace detail {
 
 /// Anomaly mode's look at a result.
-template <class T>
-void check_result(const char* op, const Array<T>& result, std::span<const Tensor<T>* const> inputs);
+template <class T> void check_result(const char* op, const Array<T>& result, std::span<const Tensor<T>* const> inputs);
 
 template <class T, class Edges, class F>
 Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>* const> inputs, Edges&& edges,

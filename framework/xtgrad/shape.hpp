@@ -34,8 +34,7 @@ std::size_t normalise_axis(const char* op, std::ptrdiff_t axis, std::size_t rank
 }  // namespace xtgrad
 
 /// Shapes print themselves in messages.
-template <>
-struct fmt::formatter<xtgrad::Shape> {
+template <> struct fmt::formatter<xtgrad::Shape> {
   constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   auto format(const xtgrad::Shape& shape, fmt::format_context& context) const {
     const std::string text = xtgrad::to_string(shape);

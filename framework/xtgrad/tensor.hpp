@@ -25,14 +25,10 @@
 
 namespace xtgrad {
 
-template <class T>
-class Node;
-template <class T>
-class Backward;
-template <class T>
-class Walk;
-template <class T>
-class Tensor;
+template <class T> class Node;
+template <class T> class Backward;
+template <class T> class Walk;
+template <class T> class Tensor;
 namespace detail {
 template <class T, class Edges, class F>
 Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>* const> inputs, Edges&& edges,
@@ -40,22 +36,15 @@ Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>* c
 }
 
 // The ops behind the operators below; they are documented where they are defined, in ops/elementwise.hpp.
-template <class T>
-Tensor<T> add(const Tensor<T>& x, const Tensor<T>& y);
-template <class T>
-Tensor<T> sub(const Tensor<T>& x, const Tensor<T>& y);
-template <class T>
-Tensor<T> mul(const Tensor<T>& x, const Tensor<T>& y);
-template <class T>
-Tensor<T> div(const Tensor<T>& x, const Tensor<T>& y);
-template <class T>
-Tensor<T> neg(const Tensor<T>& x);
-template <class T>
-Tensor<T> greater(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> add(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> sub(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> mul(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> div(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> neg(const Tensor<T>& x);
+template <class T> Tensor<T> greater(const Tensor<T>& x, const Tensor<T>& y);
 
 /// An element of an initialiser list. Tensor<> t{{1}, {2}} is then a column: {1} is an element only as a last resort.
-template <class T>
-struct Number {
+template <class T> struct Number {
   template <class U>
   requires std::is_arithmetic_v<U> Number(U number)
       : value(static_cast<T>(number)) {}  // NOLINT: so that it can stand in a list
@@ -65,18 +54,16 @@ struct Number {
 /// Options of Tensor::backward.
 struct BackwardOptions {
   bool retain_graph = false;  ///< keep what the ops saved, so that backward can run through them again
-  /// Build a graph of the gradients; implies retain_graph. The gradient of a leaf then refers to the leaf itself, a cycle
-  /// that zero_grad() breaks; grad() makes none.
+  /// Build a graph of the gradients; implies retain_graph. The gradient of a leaf then refers to the leaf itself, a
+  /// cycle that zero_grad() breaks; grad() makes none.
   bool create_graph = false;
 };
 
 /// Is shown a gradient on its way, and may return another of its shape to go on with; undefined leaves it as it is.
-template <class T>
-using GradHook = std::function<Tensor<T>(const Tensor<T>& gradient)>;
+template <class T> using GradHook = std::function<Tensor<T>(const Tensor<T>& gradient)>;
 
 /// A contiguous row-major array of float or double with a place in a graph.
-template <class T = float>
-class Tensor {
+template <class T = float> class Tensor {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>, "a Tensor holds float or double");
 
  public:
@@ -93,8 +80,7 @@ class Tensor {
   /// Takes over the array.
   Tensor(Array<T>&& values);  // NOLINT: an array is a value
   /// Copies the values of any xtensor expression.
-  template <class E>
-  Tensor(const xt::xexpression<E>& values) : Tensor(Array<T>(values)) {}  // NOLINT: likewise
+  template <class E> Tensor(const xt::xexpression<E>& values) : Tensor(Array<T>(values)) {}  // NOLINT: likewise
 
   Tensor(const Tensor& other) noexcept;
   Tensor(Tensor&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
@@ -137,9 +123,9 @@ class Tensor {
   const Tensor& grad() const;
   /// Lets backward() keep the gradient of this result of an op, too. Throws unless it requires grad.
   Tensor& retain_grad();
-  /// Calls the hook whenever the gradient of this tensor is complete, before it goes on to grad() and to the op's inputs;
-  /// hooks run in the order in which they were added. Throws unless the tensor requires grad. A hook that holds the tensor
-  /// itself keeps it alive for ever. Returns what remove_hook() wants.
+  /// Calls the hook whenever the gradient of this tensor is complete, before it goes on to grad() and to the op's
+  /// inputs; hooks run in the order in which they were added. Throws unless the tensor requires grad. A hook that holds
+  /// the tensor itself keeps it alive for ever. Returns what remove_hook() wants.
   std::size_t add_hook(GradHook<T> hook);
   void remove_hook(std::size_t id);
   /// A name that errors, anomaly mode and to_dot() show; layers name their parameters and the results of their ops.
@@ -169,8 +155,7 @@ class Tensor {
   friend Tensor operator>(const Tensor& x, const Tensor& y) { return greater(x, y); }
 
   /// Prints the values as xtensor does.
-  template <class U>
-  friend std::ostream& operator<<(std::ostream& out, const Tensor<U>& t);
+  template <class U> friend std::ostream& operator<<(std::ostream& out, const Tensor<U>& t);
 
   /// The place in the graph, for those who walk it. Throws if there is none.
   Node<T>& node() const;
@@ -179,8 +164,7 @@ class Tensor {
   friend class Node<T>;
   friend class Backward<T>;
   friend class Walk<T>;
-  template <class U, class Edges, class F>
-  friend class Operation;
+  template <class U, class Edges, class F> friend class Operation;
   template <class U, class Edges, class F>
   friend Tensor<U> detail::record(const char*, Array<U>&&, std::span<const Tensor<U>* const>, Edges&&, F&&);
 
@@ -193,8 +177,7 @@ class Tensor {
 };
 
 /// An input of an op, and the version of its values that the op saw.
-template <class T>
-struct Edge {
+template <class T> struct Edge {
   Tensor<T> input;
   std::uint64_t version = 0;
 };
@@ -224,8 +207,7 @@ class Counted {
 };
 
 /// A value in the graph. Nodes are numbered so that an op's number is larger than those of its inputs.
-template <class T>
-class Node : public Counted {
+template <class T> class Node : public Counted {
  public:
   explicit Node(Array<T>&& v) : Node("leaf", std::move(v), 0) {}
 
@@ -264,13 +246,11 @@ class Node : public Counted {
   std::span<Edge<T>> edges_;
 };
 
-template <class T>
-Tensor<T>::Tensor(const Tensor& other) noexcept : node_(other.node_) {
+template <class T> Tensor<T>::Tensor(const Tensor& other) noexcept : node_(other.node_) {
   if (node_ != nullptr) node_->keep();
 }
 
-template <class T>
-Tensor<T>::~Tensor() {
+template <class T> Tensor<T>::~Tensor() {
   if (node_ != nullptr) node_->drop();
 }
 

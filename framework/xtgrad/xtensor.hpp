@@ -20,16 +20,12 @@
 #if XTENSOR_VERSION_MAJOR == 0 && XTENSOR_VERSION_MINOR < 26
 namespace xt::detail {
 
-template <>
-struct xtype_for_shape<svector<std::size_t, 4, std::allocator<std::size_t>, true>> {
-  template <class T, layout_type L>
-  using type = xarray<T, L>;
+template <> struct xtype_for_shape<svector<std::size_t, 4, std::allocator<std::size_t>, true>> {
+  template <class T, layout_type L> using type = xarray<T, L>;
 };
 
-template <>
-struct xtype_for_shape<svector<std::ptrdiff_t, 4, std::allocator<std::ptrdiff_t>, true>> {
-  template <class T, layout_type L>
-  using type = xarray<T, L>;
+template <> struct xtype_for_shape<svector<std::ptrdiff_t, 4, std::allocator<std::ptrdiff_t>, true>> {
+  template <class T, layout_type L> using type = xarray<T, L>;
 };
 
 }  // namespace xt::detail

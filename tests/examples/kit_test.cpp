@@ -35,8 +35,7 @@ std::string content(const fs::path& file) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-template <class Error>
-std::string error(const std::function<void()>& action) {
+template <class Error> std::string error(const std::function<void()>& action) {
   try {
     action();
   } catch (const Error& e) {

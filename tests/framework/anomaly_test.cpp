@@ -53,7 +53,9 @@ TEST(Anomaly, NamesTheScopeThatTheOpWasIn) {
 }
 
 TEST(Anomaly, SaysWhetherTheInputWasBadAlready) {
-  EXPECT_EQ(anomaly([] { mul(Double{1, 2}, Double{1, kInf}); }),
+  EXPECT_EQ(anomaly([] {
+              mul(Double{1, 2}, Double{1, kInf});
+            }),
             "anomaly: mul gave inf in column 1 of (2,); its input 1 was inf in column 1 of (2,) already");
 }
 

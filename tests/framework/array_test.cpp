@@ -9,8 +9,7 @@ namespace {
 
 using test::values;
 
-template <class T>
-Array<T> counting(const Shape& shape) {
+template <class T> Array<T> counting(const Shape& shape) {
   Array<T> a = empty_array<T>(shape);
   std::iota(a.storage().begin(), a.storage().end(), T(0));
   return a;

@@ -14,8 +14,7 @@ namespace {
 using blas::Op;
 
 // Expects gemm to agree with the definition: an error of K roundings of the sum of absolute terms at most.
-template <class T>
-void expect_product(Op a, Op b, long M, long N, long K, T beta) {
+template <class T> void expect_product(Op a, Op b, long M, long N, long K, T beta) {
   Generator generator(static_cast<std::uint64_t>(M * 10007 + N * 101 + K));
   const auto draw = [&](long size) {
     std::vector<T> x(static_cast<std::size_t>(size));
@@ -44,8 +43,7 @@ void expect_product(Op a, Op b, long M, long N, long K, T beta) {
     }
 }
 
-template <class T>
-class Gemm : public testing::Test {};
+template <class T> class Gemm : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(Gemm, Precisions);
 

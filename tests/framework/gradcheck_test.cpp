@@ -17,24 +17,14 @@ Tensor<double> points(const Shape& shape, std::uint64_t seed = 1) {
 }
 
 // x^2 with a derivative that the factor makes right (2) or wrong.
-template <int kFactor>
-struct Square {
+template <int kFactor> struct Square {
   static constexpr const char* name = "square";
   static constexpr unsigned saves[1] = {formulas::kX};
-  template <class V>
-  static V value(const V& x) {
-    return x * x;
-  }
-  template <class V>
-  static V vjp(const V& dz, const V&, const V& x) {
-    return V(kFactor) * dz * x;
-  }
+  template <class V> static V value(const V& x) { return x * x; }
+  template <class V> static V vjp(const V& dz, const V&, const V& x) { return V(kFactor) * dz * x; }
 };
 
-template <int kFactor>
-Tensor<double> square(const Doubles& in) {
-  return elementwise<Square<kFactor>>(in[0]);
-}
+template <int kFactor> Tensor<double> square(const Doubles& in) { return elementwise<Square<kFactor>>(in[0]); }
 
 TEST(Gradcheck, PassesTheRightDerivativeOfAUsersOp) {
   EXPECT_TRUE(gradcheck("square", square<2>, {points({2, 3})}));

@@ -98,7 +98,8 @@ TEST(Hooks, AreDifferentiatedWithTheGraphOfTheGradient) {
   h.add_hook([&](const Double& g) { return g * x; });
   const Double g = grad(sum(h * h), {x}, {.create_graph = true})[0];  // 2 x * x
   EXPECT_EQ(values(g), (Values{8}));
-  EXPECT_EQ(values(grad(sum(g), {x})[0]), (Values{12}));  // 2 h from the hook itself; 2 x through h, where it acts again
+  EXPECT_EQ(values(grad(sum(g), {x})[0]),
+            (Values{12}));  // 2 h from the hook itself; 2 x through h, where it acts again
 }
 
 TEST(Hooks, AreRemovedById) {

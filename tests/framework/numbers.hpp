@@ -22,8 +22,7 @@ inline Quad root(Quad x) {
 }
 
 /// The distance of neighbouring T at the magnitude of `exact`.
-template <class T, class Exact>
-Exact ulp(Exact exact) {
+template <class T, class Exact> Exact ulp(Exact exact) {
   using Limits = std::numeric_limits<T>;
   const double size = std::abs(static_cast<double>(exact));
   if (!(size >= static_cast<double>(Limits::min()))) return static_cast<Exact>(Limits::denorm_min());
@@ -32,8 +31,7 @@ Exact ulp(Exact exact) {
 
 /// How many units in the last place `got` is away from `exact`; NaN agrees with NaN, and what is beyond the
 /// largest T by less than half a unit may be that or infinite.
-template <class T>
-double ulps(T got, long double exact) {
+template <class T> double ulps(T got, long double exact) {
   using Limits = std::numeric_limits<T>;
   constexpr double kInfinite = std::numeric_limits<double>::infinity();
   if (std::isnan(got) || std::isnan(exact)) return std::isnan(got) && std::isnan(exact) ? 0 : kInfinite;
@@ -47,15 +45,13 @@ double ulps(T got, long double exact) {
 }
 
 /// Whether two values have the same bits; any NaN is like any other.
-template <class T>
-bool same_bits(T a, T b) {
+template <class T> bool same_bits(T a, T b) {
   if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b);
   return a == b && std::signbit(a) == std::signbit(b);
 }
 
 /// Zeros, the ends of the subnormal and normal ranges, ones, infinities and NaN.
-template <class T>
-std::vector<T> edge_values() {
+template <class T> std::vector<T> edge_values() {
   using Limits = std::numeric_limits<T>;
   std::vector<T> values;
   for (const T x : {T(0), Limits::denorm_min(), Limits::min() / 2, Limits::min(), 2 * Limits::min(), Limits::epsilon(),
@@ -69,8 +65,7 @@ std::vector<T> edge_values() {
 }
 
 /// `count` values from `low` to `high`, uniform at random.
-template <class T>
-std::vector<T> between(double low, double high, std::size_t count, std::uint64_t seed = 1) {
+template <class T> std::vector<T> between(double low, double high, std::size_t count, std::uint64_t seed = 1) {
   std::mt19937_64 engine(seed);
   std::vector<T> values(count);
   for (T& x : values) x = static_cast<T>(low + (high - low) * static_cast<double>(engine() >> 11) * 0x1p-53);
@@ -78,8 +73,7 @@ std::vector<T> between(double low, double high, std::size_t count, std::uint64_t
 }
 
 /// Standard normal values with the given mean, near enough (the sum of twelve uniform ones).
-template <class T>
-std::vector<T> normal(double mean, double std, std::size_t count, std::uint64_t seed = 1) {
+template <class T> std::vector<T> normal(double mean, double std, std::size_t count, std::uint64_t seed = 1) {
   std::mt19937_64 engine(seed);
   std::vector<T> values(count);
   for (T& x : values) {

@@ -19,8 +19,7 @@ struct Statistics {
   double mean = 0, variance = 0, third = 0, fourth = 0;
 };
 
-template <class Draw>
-Statistics statistics(Draw draw) {
+template <class Draw> Statistics statistics(Draw draw) {
   std::vector<double> x(kDraws);
   for (double& value : x) value = draw();
   Statistics s;

@@ -25,8 +25,7 @@ inline constexpr bool kSanitized = false;
 #endif
 
 /// The text of the E that f throws, or "no error".
-template <class E = std::invalid_argument, class F>
-std::string error(F&& f) {
+template <class E = std::invalid_argument, class F> std::string error(F&& f) {
   try {
     f();
   } catch (const E& e) {
@@ -41,18 +40,11 @@ inline void expect_parts(const std::string& text, std::initializer_list<const ch
     EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is not in: " << text;
 }
 
-template <class T>
-std::vector<T> values(const Array<T>& a) {
-  return {a.storage().begin(), a.storage().end()};
-}
-template <class T>
-std::vector<T> values(const Tensor<T>& t) {
-  return values(t.value());
-}
+template <class T> std::vector<T> values(const Array<T>& a) { return {a.storage().begin(), a.storage().end()}; }
+template <class T> std::vector<T> values(const Tensor<T>& t) { return values(t.value()); }
 
 /// A leaf that requires grad.
-template <class T>
-Tensor<T> variable(Tensor<T> t) {
+template <class T> Tensor<T> variable(Tensor<T> t) {
   t.requires_grad(true);
   return t;
 }

@@ -1,7 +1,7 @@
 #include "xtgrad/tensor.hpp"
 
-#include <sstream>
 #include <limits>
+#include <sstream>
 #include <type_traits>
 
 #if __has_include(<xtensor/views/xview.hpp>)
@@ -295,8 +295,7 @@ TEST(Tensor, PrintsItsValues) {
 
 // --- Operators
 
-template <class T>
-class Operators : public testing::Test {};
+template <class T> class Operators : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(Operators, Precisions);
 

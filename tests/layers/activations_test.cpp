@@ -14,8 +14,7 @@ using oracle::trained;
 
 const std::vector<double> kPoints{-30, -2, -0.5, -0.0, 0, 0.25, 1, 3, 30};
 
-template <class T, class F, class D>
-void expect_function(Module<T>& layer, F value, D derivative) {
+template <class T, class F, class D> void expect_function(Module<T>& layer, F value, D derivative) {
   const Tensor<T> x = trained(tensor<T>({3, 3}, kPoints));
   const Tensor<T> y = layer(x);
   std::vector<double> dy, want_y, want_dx;
@@ -32,8 +31,7 @@ void expect_function(Module<T>& layer, F value, D derivative) {
   EXPECT_TRUE(close(x.grad(), want_dx, 20 * epsilon));
 }
 
-template <template <class> class Layer, class F, class D>
-void expect_in_both_precisions(F value, D derivative) {
+template <template <class> class Layer, class F, class D> void expect_in_both_precisions(F value, D derivative) {
   Layer<float> single;
   Layer<double> twice;
   expect_function<float>(single, value, derivative);

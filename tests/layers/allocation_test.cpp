@@ -100,8 +100,7 @@ TEST(Allocation, TheCounterSeesAMissOfThePool) {
 }
 
 // 2-16-16-2 with BatchNorm1d and ReLU twice, and a batch of 32 to learn.
-template <class T>
-struct Network {
+template <class T> struct Network {
   Sequential<T> net{Linear<T>(2, 16),   BatchNorm1d<T>(16), Relu<T>(),       Linear<T>(16, 16),
                     BatchNorm1d<T>(16), Relu<T>(),          Linear<T>(16, 2)};
   Tensor<T> x = Generator(1).normal<T>({32, 2});
@@ -110,8 +109,7 @@ struct Network {
   Network() {
     for (std::size_t n = 0; n < 32; ++n) y(n) = x.value()(n, 0) * x.value()(n, 1) > 0 ? 1 : 0;
   }
-  template <class O>
-  void step(O& optimizer, const Tensor<T>& batch, const Labels& labels) {
+  template <class O> void step(O& optimizer, const Tensor<T>& batch, const Labels& labels) {
     optimizer.zero_grad();
     const Tensor<T> loss = cross_entropy(net(batch), labels);
     loss.backward();
@@ -120,8 +118,7 @@ struct Network {
 };
 
 // 100 steps after 20 to warm up.
-template <class Step>
-void expect_no_allocation(Step step) {
+template <class Step> void expect_no_allocation(Step step) {
   for (int i = 0; i < 20; ++i) step();
   const Counter counter;
   for (int i = 0; i < 100; ++i) step();
@@ -129,8 +126,7 @@ void expect_no_allocation(Step step) {
   EXPECT_EQ(counter.misses(), 0U);
 }
 
-template <class T>
-class TrainingStep : public ::testing::Test {
+template <class T> class TrainingStep : public ::testing::Test {
  protected:
   Network<T> n_;
 };

@@ -26,14 +26,12 @@ using oracle::within_an_ulp;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-template <class T>
-Array<T> array(const std::vector<double>& values) {
+template <class T> Array<T> array(const std::vector<double>& values) {
   return tensor<T>({values.size()}, values).value();
 }
 
 // The running statistics and counts of a layer, to be compared later.
-template <class T>
-struct Snapshot {
+template <class T> struct Snapshot {
   Tensor<T> mean, var;
   std::int64_t tracked, skipped;
   explicit Snapshot(const BatchNorm1d<T>& bn)
@@ -43,8 +41,7 @@ struct Snapshot {
         skipped(bn.skipped_batches()) {}
 };
 
-template <class T>
-void expect_unchanged(const BatchNorm1d<T>& bn, const Snapshot<T>& before) {
+template <class T> void expect_unchanged(const BatchNorm1d<T>& bn, const Snapshot<T>& before) {
   EXPECT_TRUE(same(bn.running_mean(), before.mean));
   EXPECT_TRUE(same(bn.running_var(), before.var));
   EXPECT_EQ(bn.num_batches_tracked(), before.tracked);
@@ -52,8 +49,7 @@ void expect_unchanged(const BatchNorm1d<T>& bn, const Snapshot<T>& before) {
 }
 
 // A layer that has seen one batch.
-template <class T>
-BatchNorm1d<T> used_layer(std::size_t C, BatchNorm1dOptions options = {}) {
+template <class T> BatchNorm1d<T> used_layer(std::size_t C, BatchNorm1dOptions options = {}) {
   BatchNorm1d<T> bn(C, options);
   bn(Generator(1).normal<T>({8, C}, 1, 2));
   return bn;
@@ -174,8 +170,7 @@ INSTANTIATE_TEST_SUITE_P(, BatchNorm1dEmpty,
 
 // var = 0
 
-template <class T>
-void expect_beta_for_constants() {
+template <class T> void expect_beta_for_constants() {
   for (const double constant : {1e7, 0.1, 1.0 / 3, -1e30, 0.0, 16777217.0})
     for (const double eps : {0.0, 1e-5})
       for (const Shape& shape : {Shape{3, 1}, Shape{33, 9}, Shape{7, 2, 5}}) {
@@ -195,8 +190,7 @@ TEST(BatchNorm1dEdge, AConstantChannelGivesExactlyBeta) {
   expect_beta_for_constants<double>();
 }
 
-template <class T>
-void expect_no_gradient_for_constants(bool create_graph) {
+template <class T> void expect_no_gradient_for_constants(bool create_graph) {
   for (const double constant : {1e7, 0.1, 1.0 / 3}) {
     BatchNorm1d<T> bn(2, {.eps = 0});
     const Tensor<T> x = trained(Tensor<T>::full({3, 2}, static_cast<T>(constant)));
@@ -549,8 +543,7 @@ TEST(BatchNorm1dEdge, SettingRunningStatisticsCopiesThem) {
 }
 
 // The state dict with one value replaced.
-template <class T>
-StateDict<T> edited(BatchNorm1d<T>& bn, const std::string& name, T value) {
+template <class T> StateDict<T> edited(BatchNorm1d<T>& bn, const std::string& name, T value) {
   StateDict<T> state = bn.state_dict();
   for (auto& [key, entry] : state)
     if (key == name) std::get<Tensor<T>>(entry).mutable_value().storage()[1] = value;

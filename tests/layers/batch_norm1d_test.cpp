@@ -27,8 +27,7 @@ using oracle::trained;
 using oracle::within_an_ulp;
 
 // A user's question: why is this not (x - mean) / std?
-template <class T>
-Tensor<T> users_x() {
+template <class T> Tensor<T> users_x() {
   return {{T(-0.3176), T(-1.0842)}, {T(-1.1290), T(-0.0545)}, {T(-1.7591), T(-0.5150)}};
 }
 
@@ -123,8 +122,7 @@ std::vector<Case> cases() {
 }
 
 // A layer with random gamma, beta and running statistics, and what the oracle says about one batch.
-template <class T>
-struct Trial {
+template <class T> struct Trial {
   Tensor<T> x, y, dy;
   BatchNorm1d<T> bn;
   oracle::BatchNorm want;
@@ -165,8 +163,7 @@ struct Trial {
 
 class BatchNorm1dFormula : public ::testing::TestWithParam<Case> {};
 
-template <class T>
-void expect_output(const Case& c) {
+template <class T> void expect_output(const Case& c) {
   const Trial<T> t(c);
   EXPECT_EQ(t.y.shape(), c.shape);
   EXPECT_TRUE(within_an_ulp(t.y, t.want.y, oracle::largest(t.want.xhat) * 4));
@@ -177,8 +174,7 @@ TEST_P(BatchNorm1dFormula, Output) {
   expect_output<double>(GetParam());
 }
 
-template <class T>
-void expect_gradients(const Case& c) {
+template <class T> void expect_gradients(const Case& c) {
   Trial<T> t(c);
   EXPECT_EQ(t.x.grad().shape(), c.shape);
   EXPECT_TRUE(within_an_ulp(t.x.grad(), t.want.dx, t.scale));
@@ -255,8 +251,7 @@ struct RunningCase {
 
 class BatchNorm1dRunning : public ::testing::TestWithParam<RunningCase> {};
 
-template <class T>
-void expect_running_statistics(const RunningCase& c) {
+template <class T> void expect_running_statistics(const RunningCase& c) {
   const std::size_t C = c.shape[1];
   BatchNorm1d<T> bn(C, {.momentum = c.momentum});
   Generator g(7);
@@ -512,8 +507,7 @@ struct Law {
                .xhat;
   }
   // Sum over channel c of f(i).
-  template <class F>
-  double sum(std::size_t c, F f) const {
+  template <class F> double sum(std::size_t c, F f) const {
     Real total = 0;
     Axes3(x.shape()).each_of_channel(c, [&](std::size_t i) { total += f(i); });
     return static_cast<double>(total);

@@ -7,8 +7,7 @@ namespace {
 
 using oracle::reals;
 
-template <class T>
-Sequential<T> every_layer() {
+template <class T> Sequential<T> every_layer() {
   return Sequential<T>{Flatten<T>(),      Linear<T>(6, 4, {.bias = false}),
                        BatchNorm1d<T>(4), Relu<T>(),
                        Dropout<T>(0.3),   Linear<T>(4, 4),
@@ -19,14 +18,10 @@ Sequential<T> every_layer() {
                        Identity<T>(),     LayerNorm<T>(3, {.affine = false})};
 }
 
-template <class T>
-Tensor<T> batch(std::uint64_t seed = 1) {
-  return Generator(seed).normal<T>({8, 2, 3});
-}
+template <class T> Tensor<T> batch(std::uint64_t seed = 1) { return Generator(seed).normal<T>({8, 2, 3}); }
 
 // Every value of both, as numbers.
-template <class T>
-std::vector<std::pair<std::string, oracle::Reals>> numbers(Module<T>& module) {
+template <class T> std::vector<std::pair<std::string, oracle::Reals>> numbers(Module<T>& module) {
   std::vector<std::pair<std::string, oracle::Reals>> all;
   for (const auto& [name, value] : module.state_dict())
     all.emplace_back(name, std::holds_alternative<std::int64_t>(value)
@@ -104,8 +99,7 @@ TEST(Clone, KeepsTheNestingOfSequentials) {
 }
 
 // Two layers with one weight.
-template <class T>
-class Tied final : public Layer<Tied<T>, T> {
+template <class T> class Tied final : public Layer<Tied<T>, T> {
  public:
   explicit Tied(std::size_t width) : a_{width, width}, b_{width, width} { b_.weight() = a_.weight(); }
   Tensor<T> forward(const Tensor<T>& x) override { return b_(a_(x)); }
@@ -114,10 +108,7 @@ class Tied final : public Layer<Tied<T>, T> {
     v.child("b", b_);
   }
   std::string name() const override { return "Tied"; }
-  template <class U>
-  Tied<U> rebuilt() const {
-    return Tied<U>(3);
-  }
+  template <class U> Tied<U> rebuilt() const { return Tied<U>(3); }
   void untie() { b_.weight() = Tensor<T>::ones({3, 3}).requires_grad(true); }
 
  private:

@@ -17,13 +17,11 @@ using oracle::tensor;
 using oracle::trained;
 
 // |got - want| within a few roundings of the sum of the terms' sizes.
-template <class T>
-void expect_sum(T got, Real want, Real terms) {
+template <class T> void expect_sum(T got, Real want, Real terms) {
   EXPECT_LE(std::abs(static_cast<Real>(got) - want), 4 * static_cast<Real>(std::numeric_limits<T>::epsilon()) * terms);
 }
 
-template <class T>
-void expect_formulas(std::size_t N, std::size_t I, std::size_t O, bool bias) {
+template <class T> void expect_formulas(std::size_t N, std::size_t I, std::size_t O, bool bias) {
   Generator g(N + 10 * I + 100 * O);
   Linear<T> fc(I, O, {.bias = bias});
   const Tensor<T> x = trained(g.normal<T>({N, I})), dy = g.normal<T>({N, O});

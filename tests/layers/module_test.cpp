@@ -41,8 +41,7 @@ void expect_same(const StateDict<float>& a, const StateDict<float>& b) {
   }
 }
 
-template <class V>
-V& value_of(StateDict<float>& state, const std::string& name) {
+template <class V> V& value_of(StateDict<float>& state, const std::string& name) {
   for (auto& [key, value] : state)
     if (key == name) return std::get<V>(value);
   throw std::logic_error(name);
@@ -209,10 +208,11 @@ TEST(Module, LoadingListsAllThatIsWrong) {
   state.emplace_back("4.weight", Tensor<>::ones({1}));                 // unexpected
   state.emplace_back("1.bias", Tensor<>::ones({3}));                   // twice
   ASSERT_EQ(state[5].first, "1.num_batches_tracked");
-  EXPECT_EQ(error_of([&] { net.load_state_dict(state); }),
-            "load_state_dict: 1.bias is there twice; 0.weight is (3, 5), expected (3, 2); 0.bias is missing; "
-            "1.running_var holds -2, expected values that are not negative; 1.num_batches_tracked is a tensor, expected "
-            "an integer; 4.weight is unexpected");
+  EXPECT_EQ(
+      error_of([&] { net.load_state_dict(state); }),
+      "load_state_dict: 1.bias is there twice; 0.weight is (3, 5), expected (3, 2); 0.bias is missing; "
+      "1.running_var holds -2, expected values that are not negative; 1.num_batches_tracked is a tensor, expected "
+      "an integer; 4.weight is unexpected");
 }
 
 TEST(Module, LoadingAnIntegerWhereARealBelongsIsAnError) {

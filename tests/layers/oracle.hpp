@@ -25,30 +25,26 @@ using Reals = std::vector<Real>;
 inline double wide(float x) { return static_cast<double>(x); }
 inline double wide(double x) { return x; }
 
-template <class T>
-Reals reals(const Tensor<T>& t) {
+template <class T> Reals reals(const Tensor<T>& t) {
   Reals values;
   for (std::size_t i = 0; i < t.size(); ++i) values.push_back(static_cast<Real>(t.data()[i]));
   return values;
 }
 
 /// A leaf of this shape with these values.
-template <class T>
-Tensor<T> tensor(const Shape& shape, const std::vector<double>& values) {
+template <class T> Tensor<T> tensor(const Shape& shape, const std::vector<double>& values) {
   Array<T> array = empty_array<T>(shape);
   EXPECT_EQ(array.size(), values.size());
   std::transform(values.begin(), values.end(), array.data(), [](double v) { return static_cast<T>(v); });
   return array;
 }
 
-template <class T>
-Tensor<T> trained(Tensor<T> t) {
+template <class T> Tensor<T> trained(Tensor<T> t) {
   t.requires_grad(true);
   return t;
 }
 
-template <class T>
-void assign(Tensor<T>& t, const Tensor<T>& values) {
+template <class T> void assign(Tensor<T>& t, const Tensor<T>& values) {
   t.mutable_value().storage() = values.value().storage();
 }
 
@@ -57,8 +53,7 @@ struct Axes3 {
   std::size_t N, C, L;
   explicit Axes3(const Shape& s) : N(s[0]), C(s[1]), L(s.size() == 3 ? s[2] : 1) {}
   Real m() const { return static_cast<Real>(N * L); }
-  template <class F>
-  void each_of_channel(std::size_t c, F f) const {
+  template <class F> void each_of_channel(std::size_t c, F f) const {
     for (std::size_t n = 0; n < N; ++n)
       for (std::size_t l = 0; l < L; ++l) f((n * C + c) * L + l);
   }
@@ -120,15 +115,13 @@ inline Real largest(const Reals& values) {
 }
 
 /// The distance from |x| to the next T.
-template <class T>
-Real ulp(Real x) {
+template <class T> Real ulp(Real x) {
   const T a = static_cast<T>(std::abs(x));
   return static_cast<Real>(std::nextafter(a, std::numeric_limits<T>::infinity())) - static_cast<Real>(a);
 }
 
 /// Within one ULP of the exact values, or within 1e-12 of `terms`, the size of what is summed there.
-template <class T>
-::testing::AssertionResult within_an_ulp(const Tensor<T>& got, const Reals& want, Real terms) {
+template <class T>::testing::AssertionResult within_an_ulp(const Tensor<T>& got, const Reals& want, Real terms) {
   if (got.size() != want.size())
     return ::testing::AssertionFailure() << got.size() << " values, expected " << want.size();
   for (std::size_t i = 0; i < want.size(); ++i) {
@@ -153,8 +146,7 @@ template <class T>
 }
 
 /// The same shape and values; NaN equals NaN.
-template <class T>
-::testing::AssertionResult same(const Tensor<T>& a, const Tensor<T>& b) {
+template <class T>::testing::AssertionResult same(const Tensor<T>& a, const Tensor<T>& b) {
   if (a.shape() != b.shape())
     return ::testing::AssertionFailure() << to_string(a.shape()) << " and " << to_string(b.shape());
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -166,8 +158,7 @@ template <class T>
 }
 
 /// The text of the std::invalid_argument that f throws; empty, with a failure, if it throws nothing.
-template <class F>
-std::string error_of(F f) {
+template <class F> std::string error_of(F f) {
   try {
     f();
   } catch (const std::invalid_argument& error) {

@@ -13,8 +13,7 @@ namespace {
 using oracle::same;
 
 // The class of a point is whether its coordinates have the same sign; none is close to an axis.
-template <class T>
-Dataset<T> four_clouds(std::size_t N, std::uint64_t seed) {
+template <class T> Dataset<T> four_clouds(std::size_t N, std::uint64_t seed) {
   Generator g(seed);
   Array<T> x = empty_array<T>({N, 2});
   Labels y = empty_array<std::int64_t>({N});
@@ -27,14 +26,12 @@ Dataset<T> four_clouds(std::size_t N, std::uint64_t seed) {
   return {std::move(x), std::move(y)};
 }
 
-template <class T>
-Sequential<T> network() {
+template <class T> Sequential<T> network() {
   return Sequential<T>{Linear<T>(2, 16, {.bias = false}), BatchNorm1d<T>(16), Relu<T>(), Linear<T>(16, 2)};
 }
 
 // A network trained from this seed.
-template <class T>
-Sequential<T> trained_network(std::uint64_t seed, int epochs = 8) {
+template <class T> Sequential<T> trained_network(std::uint64_t seed, int epochs = 8) {
   manual_seed(seed);
   Sequential<T> net = network<T>();
   Adam<T> adam(net.parameters(), {.lr = 1e-2});
@@ -48,8 +45,7 @@ Sequential<T> trained_network(std::uint64_t seed, int epochs = 8) {
   return net;
 }
 
-template <class T>
-void expect_same_state(Sequential<T>& a, Sequential<T>& b) {
+template <class T> void expect_same_state(Sequential<T>& a, Sequential<T>& b) {
   const auto left = a.state_dict(), right = b.state_dict();
   ASSERT_EQ(left.size(), right.size());
   for (std::size_t i = 0; i < left.size(); ++i)
@@ -60,8 +56,7 @@ void expect_same_state(Sequential<T>& a, Sequential<T>& b) {
     }
 }
 
-template <class T>
-class Training : public ::testing::Test {};
+template <class T> class Training : public ::testing::Test {};
 using Precisions = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Training, Precisions);
 

@@ -8,8 +8,7 @@
 
 namespace xtgrad {
 
-template <class T>
-Dataset<T> Dataset<T>::rows(const std::size_t* positions, std::size_t count) const {
+template <class T> Dataset<T> Dataset<T>::rows(const std::size_t* positions, std::size_t count) const {
   Shape shape = x.shape();
   const std::size_t width = size() == 0 ? 0 : x.size() / size();
   for (std::size_t i = 0; i < count; ++i) check(positions[i] < size(), "Dataset: row {} of {}", positions[i], size());
@@ -23,8 +22,7 @@ Dataset<T> Dataset<T>::rows(const std::size_t* positions, std::size_t count) con
   return {std::move(values), std::move(labels)};
 }
 
-template <class T>
-Split<T> split(const Dataset<T>& data, double test_fraction, std::uint64_t seed) {
+template <class T> Split<T> split(const Dataset<T>& data, double test_fraction, std::uint64_t seed) {
   const std::size_t N = data.size();
   const double wanted = std::round(test_fraction * static_cast<double>(N));
   check(wanted >= 1 && wanted < static_cast<double>(N), "split: a fraction of {} of {} rows leaves one part empty",
@@ -48,20 +46,17 @@ DataLoader<T>::DataLoader(Dataset<T> data, LoaderOptions options)
   std::iota(order_.begin(), order_.end(), std::size_t{0});
 }
 
-template <class T>
-std::size_t DataLoader<T>::batches() const noexcept {
+template <class T> std::size_t DataLoader<T>::batches() const noexcept {
   const std::size_t full = data_.size() / options_.batch_size, rest = data_.size() % options_.batch_size;
   return full + (rest > 0 && !options_.drop_last && rest >= options_.min_batch ? 1 : 0);
 }
 
-template <class T>
-typename DataLoader<T>::Iterator DataLoader<T>::begin() {
+template <class T> typename DataLoader<T>::Iterator DataLoader<T>::begin() {
   if (options_.shuffle) generator_.shuffle(order_);
   return Iterator(this);
 }
 
-template <class T>
-Batch<T> DataLoader<T>::batch(std::size_t index) const {
+template <class T> Batch<T> DataLoader<T>::batch(std::size_t index) const {
   const std::size_t first = index * options_.batch_size;
   Dataset<T> rows = data_.rows(order_.data() + first, std::min(options_.batch_size, data_.size() - first));
   return {std::move(rows.x), std::move(rows.y)};

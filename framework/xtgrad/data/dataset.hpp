@@ -10,8 +10,7 @@
 namespace xtgrad {
 
 /// Rows x (N, ...) and a class label for each.
-template <class T = float>
-struct Dataset {
+template <class T = float> struct Dataset {
   Tensor<T> x;
   Labels y;  ///< (N)
 
@@ -21,15 +20,11 @@ struct Dataset {
 };
 
 /// Two parts of a data set.
-template <class T>
-struct Split {
-  Dataset<T> train, test;
-};
+template <class T> struct Split { Dataset<T> train, test; };
 
 /// Divides the rows at random, `test_fraction` of them (rounded) into `test`. Throws unless both parts get a
 /// row.
-template <class T>
-Split<T> split(const Dataset<T>& data, double test_fraction, std::uint64_t seed);
+template <class T> Split<T> split(const Dataset<T>& data, double test_fraction, std::uint64_t seed);
 
 /// Options of DataLoader.
 struct LoaderOptions {
@@ -41,15 +36,13 @@ struct LoaderOptions {
 };
 
 /// A batch: x (B, ...) and labels (B).
-template <class T>
-struct Batch {
+template <class T> struct Batch {
   Tensor<T> x;
   Labels y;
 };
 
 /// Goes through a data set in batches; each `for (auto [x, y] : loader)` is an epoch. One epoch at a time.
-template <class T = float>
-class DataLoader {
+template <class T = float> class DataLoader {
  public:
   /// Shares the data set's values. Throws if it is empty or an option makes no batch possible.
   explicit DataLoader(Dataset<T> data, LoaderOptions options = {});

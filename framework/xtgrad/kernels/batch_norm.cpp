@@ -16,19 +16,12 @@ XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
 XTGRAD_INLINE D splat(double x) { return D::Batch(x); }
 
 // U registers' worth of neighbouring channels.
-template <unsigned long U>
-struct Panel {
+template <unsigned long U> struct Panel {
   static constexpr long size = static_cast<long>(U);
   using Registers = D[U];
 
-  template <class P>
-  XTGRAD_INLINE D load(const P* from, long k) const {
-    return load_double(from + k * D::size);
-  }
-  template <class P>
-  XTGRAD_INLINE void store(const D& x, P* to, long k) const {
-    store_double(x, to + k * D::size);
-  }
+  template <class P> XTGRAD_INLINE D load(const P* from, long k) const { return load_double(from + k * D::size); }
+  template <class P> XTGRAD_INLINE void store(const D& x, P* to, long k) const { store_double(x, to + k * D::size); }
 };
 
 // The last channels, too few for a register.
@@ -37,14 +30,12 @@ struct Rest {
   using Registers = D[1];
   long width;
 
-  template <class P>
-  XTGRAD_INLINE D load(const P* from, long) const {
+  template <class P> XTGRAD_INLINE D load(const P* from, long) const {
     D::Values wide;
     for (long i = 0; i < D::size; ++i) wide[i] = i < width ? static_cast<double>(from[i]) : 1.0;
     return D::load(wide);
   }
-  template <class P>
-  XTGRAD_INLINE void store(const D& x, P* to, long) const {
+  template <class P> XTGRAD_INLINE void store(const D& x, P* to, long) const {
     D::Values wide;
     x.store(wide);
     for (long i = 0; i < width; ++i) to[i] = static_cast<P>(wide[i]);
@@ -52,8 +43,7 @@ struct Rest {
 };
 
 // Calls body(panel, first channel) for all panels of C channels.
-template <class Body>
-XTGRAD_INLINE void for_each_panel(long C, Body body) {
+template <class Body> XTGRAD_INLINE void for_each_panel(long C, Body body) {
   constexpr long kWide = 2;
   long c = 0;
   for (; c + kWide * D::size <= C; c += kWide * D::size) body(Panel<kWide>(), c);
@@ -63,8 +53,7 @@ XTGRAD_INLINE void for_each_panel(long C, Body body) {
 
 // a (C), b (C) = sums over rows n of the two values that term(panel, c, k) gives for a row: `term` is called
 // once for each panel and register and returns what is to be called with n.
-template <class Term>
-XTGRAD_INLINE void sum_pairs(long m, long C, double* a, double* b, Term term) {
+template <class Term> XTGRAD_INLINE void sum_pairs(long m, long C, double* a, double* b, Term term) {
   for (long c = 0; c < C; ++c) a[c] = b[c] = 0;
   for (long first = 0; first < m; first += kBlock) {
     const long last = least(m, first + kBlock);
@@ -89,8 +78,7 @@ XTGRAD_INLINE void sum_pairs(long m, long C, double* a, double* b, Term term) {
 }
 
 // x - mean of one panel: both differences are exact or nearly so, because the shift is near the values.
-template <class P, class T>
-struct Centred {
+template <class P, class T> struct Centred {
   static constexpr long U = P::size;
   P panel;
   const T* x;
@@ -108,14 +96,12 @@ struct Centred {
 };
 
 // gamma * inv_std of register k; gamma may be null.
-template <class P, class T>
-XTGRAD_INLINE D scale_of(P panel, long c, long k, const double* inv_std, const T* gamma) {
+template <class P, class T> XTGRAD_INLINE D scale_of(P panel, long c, long k, const double* inv_std, const T* gamma) {
   const D s = panel.load(inv_std + c, k);
   return gamma == nullptr ? s : s * panel.load(gamma + c, k);
 }
 
-template <class T>
-void batch_moments(long m, long C, const T* x, double* shift, double* offset, double* m2) {
+template <class T> void batch_moments(long m, long C, const T* x, double* shift, double* offset, double* m2) {
   for (long c = 0; c < C; ++c) shift[c] = static_cast<double>(x[c]);
   sum_pairs(m, C, offset, m2, [=](auto panel, long c) {
     constexpr long U = decltype(panel)::size;
@@ -165,8 +151,7 @@ void batch_moments(long m, long C, const T* x, double* shift, double* offset, do
   }
 }
 
-template <class T>
-void batch_norm(long m, long C, const T* x, Channels stats, const T* gamma, const T* beta, T* y) {
+template <class T> void batch_norm(long m, long C, const T* x, Channels stats, const T* gamma, const T* beta, T* y) {
   for (long first = 0; first < m; first += kBlock)
     for_each_panel(C, [=](auto panel, long c) {
       constexpr long U = decltype(panel)::size;
@@ -220,8 +205,7 @@ void batch_norm_dx(long m, long C, const T* x, const T* dy, Channels stats, cons
     });
 }
 
-template <class T>
-void batch_norm_scale(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx) {
+template <class T> void batch_norm_scale(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx) {
   for (long first = 0; first < m; first += kBlock)
     for_each_panel(C, [=](auto panel, long c) {
       constexpr long U = decltype(panel)::size;
@@ -234,8 +218,7 @@ void batch_norm_scale(long m, long C, const T* dy, const double* inv_std, const 
 
 }  // namespace
 
-template <class T>
-void fill_batch_norm(Table<T>& table) {
+template <class T> void fill_batch_norm(Table<T>& table) {
   table.batch_moments = batch_moments<T>;
   table.batch_norm = batch_norm<T>;
   table.batch_norm_sums = batch_norm_sums<T>;

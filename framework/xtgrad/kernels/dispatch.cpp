@@ -28,8 +28,7 @@ namespace {
     return table;                 \
   }()
 
-template <class T>
-Table<T> choose() noexcept {
+template <class T> Table<T> choose() noexcept {
 #ifdef __x86_64__
   if (__builtin_cpu_supports("avx512f")) return XTGRAD_TABLE(avx512);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return XTGRAD_TABLE(avx2);
@@ -39,8 +38,7 @@ Table<T> choose() noexcept {
 
 }  // namespace
 
-template <class T>
-const Table<T>& table() noexcept {
+template <class T> const Table<T>& table() noexcept {
   static const Table<T> chosen = choose<T>();
   return chosen;
 }

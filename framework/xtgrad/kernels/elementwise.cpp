@@ -5,8 +5,7 @@ namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
 // Inputs as registers: an input with step 0 is read from a register's worth of copies of its one element.
-template <class T, unsigned long K>
-struct Streams {
+template <class T, unsigned long K> struct Streams {
   const T* at[K];
   long step[K];
   alignas(64) typename Lanes<T>::Values repeated[K];
@@ -26,8 +25,7 @@ struct Streams {
   }
 };
 
-template <class Op, class T, unsigned long... K>
-struct Loops {
+template <class Op, class T, unsigned long... K> struct Loops {
   static void value(long n, const T* const* in, const long* step, T* z) {
     const Streams<T, sizeof...(K)> x(in, step);
     long i = 0;
@@ -59,32 +57,26 @@ struct Loops {
     else
       return Op::template vjp<I, Lanes<T>>(dz, z, x...);
   }
-  template <unsigned long I>
-  static void set(Elementwise<T>& entry) {
+  template <unsigned long I> static void set(Elementwise<T>& entry) {
     // Where nothing is saved the formula is used on tensors as it stands: it is a copy or a sign.
     if constexpr (Op::saves[I] != formulas::kNothing && Op::saves[I] != formulas::kConstant) entry.vjp[I] = &vjp<I>;
   }
 };
 
-template <class Op, class T>
-Elementwise<T> entry() {
+template <class Op, class T> Elementwise<T> entry() {
   if constexpr (formulas::arity<Op> == 1) return Loops<Op, T, 0>::entry();
   if constexpr (formulas::arity<Op> == 2) return Loops<Op, T, 0, 1>::entry();
   if constexpr (formulas::arity<Op> == 3) return Loops<Op, T, 0, 1, 2>::entry();
 }
 
-template <class T, class... Ops>
-void fill(Table<T>& table, formulas::List<Ops...>) {
+template <class T, class... Ops> void fill(Table<T>& table, formulas::List<Ops...>) {
   int i = 0;
   ((table.elementwise[i++] = entry<Ops, T>()), ...);
 }
 
 }  // namespace
 
-template <class T>
-void fill_elementwise(Table<T>& table) {
-  fill(table, formulas::Kernels{});
-}
+template <class T> void fill_elementwise(Table<T>& table) { fill(table, formulas::Kernels{}); }
 
 template void fill_elementwise(Table<float>&);
 template void fill_elementwise(Table<double>&);

@@ -4,15 +4,10 @@
 
 namespace xtgrad::kernels::XTGRAD_ISA {
 
-template <class T>
-void fill_elementwise(Table<T>& table);
-template <class T>
-void fill_reduce(Table<T>& table);
-template <class T>
-void fill_batch_norm(Table<T>& table);
-template <class T>
-void fill_softmax(Table<T>& table);
-template <class T>
-void fill_optimizers(Table<T>& table);
+template <class T> void fill_elementwise(Table<T>& table);
+template <class T> void fill_reduce(Table<T>& table);
+template <class T> void fill_batch_norm(Table<T>& table);
+template <class T> void fill_softmax(Table<T>& table);
+template <class T> void fill_optimizers(Table<T>& table);
 
 }  // namespace xtgrad::kernels::XTGRAD_ISA

@@ -11,8 +11,7 @@ namespace xtgrad::kernels::XTGRAD_ISA {
 
 #define XTGRAD_INLINE [[gnu::always_inline]] inline
 
-template <class T>
-struct Lanes {
+template <class T> struct Lanes {
   using value_type = T;
   using Batch = xsimd::batch<T, XTGRAD_ARCH>;
   using Mask = xsimd::batch_bool<T, XTGRAD_ARCH>;
@@ -72,8 +71,7 @@ struct Lanes {
  private:
   // `fast`, except that lanes where `rare` holds come from the exact scalar function: no lane depends on
   // another.
-  template <class F>
-  XTGRAD_INLINE static Lanes lane_by_lane(Batch fast, Batch x, Mask rare, F exact) {
+  template <class F> XTGRAD_INLINE static Lanes lane_by_lane(Batch fast, Batch x, Mask rare, F exact) {
     if (!xsimd::any(rare)) [[likely]]
       return fast;
     Values in, out;
@@ -113,8 +111,7 @@ XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) {
 
 /// The last r < Lanes::size elements: copied to a full register, so that they get the same bits as all
 /// others.
-template <class T>
-struct Tail {
+template <class T> struct Tail {
   XTGRAD_INLINE static Lanes<T> load(const T* from, long r, T padding = T(1)) {
     typename Lanes<T>::Values buffer;
     for (long i = 0; i < Lanes<T>::size; ++i) buffer[i] = i < r ? from[i] : padding;

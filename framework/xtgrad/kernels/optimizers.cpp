@@ -6,8 +6,7 @@
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
-template <class T>
-void sgd(long n, T* w, const T* g, T* v, const SgdStep& s) {
+template <class T> void sgd(long n, T* w, const T* g, T* v, const SgdStep& s) {
   const T lr = static_cast<T>(s.lr), momentum = static_cast<T>(s.momentum), intake = static_cast<T>(s.intake);
   const T decay = static_cast<T>(s.weight_decay);
   if (v == nullptr) {
@@ -26,8 +25,7 @@ void sgd(long n, T* w, const T* g, T* v, const SgdStep& s) {
   }
 }
 
-template <class T>
-void adam(long n, T* w, const T* g, T* m, T* v, const AdamStep& s) {
+template <class T> void adam(long n, T* w, const T* g, T* m, T* v, const AdamStep& s) {
   const T beta1 = static_cast<T>(s.beta1), beta2 = static_cast<T>(s.beta2), eps = static_cast<T>(s.eps);
   const T rest1 = static_cast<T>(1 - s.beta1), rest2 = static_cast<T>(1 - s.beta2);
   const T penalty = static_cast<T>(s.penalty), decay = static_cast<T>(s.decay);
@@ -42,8 +40,7 @@ void adam(long n, T* w, const T* g, T* m, T* v, const AdamStep& s) {
   }
 }
 
-template <class T>
-void rmsprop(long n, T* w, const T* g, T* square, T* v, const RmspropStep& s) {
+template <class T> void rmsprop(long n, T* w, const T* g, T* square, T* v, const RmspropStep& s) {
   const T lr = static_cast<T>(s.lr), alpha = static_cast<T>(s.alpha), rest = static_cast<T>(1 - s.alpha);
   const T eps = static_cast<T>(s.eps), momentum = static_cast<T>(s.momentum), decay = static_cast<T>(s.weight_decay);
   for (long i = 0; i < n; ++i) {
@@ -56,8 +53,7 @@ void rmsprop(long n, T* w, const T* g, T* square, T* v, const RmspropStep& s) {
 
 }  // namespace
 
-template <class T>
-void fill_optimizers(Table<T>& table) {
+template <class T> void fill_optimizers(Table<T>& table) {
   table.sgd = sgd<T>;
   table.adam = adam<T>;
   table.rmsprop = rmsprop<T>;

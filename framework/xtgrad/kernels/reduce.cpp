@@ -4,20 +4,17 @@
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
-template <class T>
-void add_to(long n, const T* x, T* z) {
+template <class T> void add_to(long n, const T* x, T* z) {
   for (long i = 0; i < n; ++i) z[i] += x[i];
 }
 
-template <class T>
-void add_row(long m, long C, const T* row, T* z) {
+template <class T> void add_row(long m, long C, const T* row, T* z) {
   for (long n = 0; n < m; ++n, z += C)
     for (long c = 0; c < C; ++c) z[c] += row[c];
 }
 
 // Values are added in double, in eight interleaved partial sums that are then added pairwise.
-template <class T>
-double sum_run(long n, const T* x) {
+template <class T> double sum_run(long n, const T* x) {
   constexpr long kPartial = 8;
   double partial[kPartial] = {};
   long i = 0;
@@ -28,8 +25,7 @@ double sum_run(long n, const T* x) {
          ((partial[1] + partial[5]) + (partial[3] + partial[7]));
 }
 
-template <class T>
-void sum(long outer, long reduced, long inner, const T* x, double* sums) {
+template <class T> void sum(long outer, long reduced, long inner, const T* x, double* sums) {
   if (inner == 1) {
     for (long o = 0; o < outer; ++o) sums[o] = sum_run(reduced, x + o * reduced);
     return;
@@ -54,8 +50,7 @@ void sum(long outer, long reduced, long inner, const T* x, double* sums) {
 
 }  // namespace
 
-template <class T>
-void fill_reduce(Table<T>& table) {
+template <class T> void fill_reduce(Table<T>& table) {
   table.add_to = add_to<T>;
   table.add_row = add_row<T>;
   table.sum = sum<T>;

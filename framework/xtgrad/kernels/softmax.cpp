@@ -36,8 +36,7 @@ void softmax_cross_entropy_vjp(long N, long C, const T* probabilities, const std
 
 }  // namespace
 
-template <class T>
-void fill_softmax(Table<T>& table) {
+template <class T> void fill_softmax(Table<T>& table) {
   table.softmax_cross_entropy = softmax_cross_entropy<T>;
   table.softmax_cross_entropy_vjp = softmax_cross_entropy_vjp<T>;
 }

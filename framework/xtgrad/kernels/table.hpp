@@ -14,8 +14,7 @@
 namespace xtgrad::kernels {
 
 /// One elementwise op with K inputs of n elements; a step of 0 repeats the first element of that input.
-template <class T>
-struct Elementwise {
+template <class T> struct Elementwise {
   /// z[i] = value(in[0][i], ...)
   void (*value)(long n, const T* const* in, const long* step, T* z);
   /// d[i] = vjp(dz[i], z[i], in[0][i], ...) for each of up to three inputs
@@ -44,8 +43,7 @@ struct RmspropStep {
   double lr, alpha, eps, momentum, weight_decay;
 };
 
-template <class T>
-struct Table {
+template <class T> struct Table {
   const char* instruction_set;
 
   Elementwise<T> elementwise[formulas::Kernels::size];
@@ -81,7 +79,6 @@ struct Table {
 };
 
 /// The loops for this processor.
-template <class T>
-const Table<T>& table() noexcept;
+template <class T> const Table<T>& table() noexcept;
 
 }  // namespace xtgrad::kernels

@@ -12,29 +12,25 @@ namespace xtgrad {
 namespace {
 
 // (C) seen as (C, 1) where the channel axis is not the last.
-template <class T>
-Tensor<T> per_channel(const Tensor<T>& t, const Tensor<T>& x) {
+template <class T> Tensor<T> per_channel(const Tensor<T>& t, const Tensor<T>& x) {
   return x.shape().size() == 3 ? reshape(t, {t.size(), 1}) : t;
 }
 
-template <class T>
-Tensor<T> affine(const Tensor<T>& xhat, const Tensor<T>& gamma, const Tensor<T>& beta) {
+template <class T> Tensor<T> affine(const Tensor<T>& xhat, const Tensor<T>& gamma, const Tensor<T>& beta) {
   Tensor<T> y = xhat;
   if (gamma.defined()) y = per_channel(gamma, xhat) * y;
   if (beta.defined()) y = y + per_channel(beta, xhat);
   return y;
 }
 
-template <class T>
-Tensor<T> inv_std_of(const Tensor<T>& var, double eps) {
+template <class T> Tensor<T> inv_std_of(const Tensor<T>& var, double eps) {
   const Tensor<T> v = var + static_cast<T>(eps);
   return where(v > 0, 1 / sqrt(where(v > 0, v, 1)), 0);
 }
 
-// The first value of each channel, a constant of the shape (1, C) or (1, C, 1). Taking it away first changes neither xhat
-// nor a gradient, but keeps the digits of x in T where the mean is large.
-template <class T>
-Tensor<T> first_values(const Tensor<T>& x) {
+// The first value of each channel, a constant of the shape (1, C) or (1, C, 1). Taking it away first changes neither
+// xhat nor a gradient, but keeps the digits of x in T where the mean is large.
+template <class T> Tensor<T> first_values(const Tensor<T>& x) {
   Shape shape = x.shape();
   const std::size_t C = shape[1], L = shape.size() == 3 ? shape[2] : 1;
   shape[0] = 1;
@@ -50,8 +46,7 @@ double inv_std_of(double var, double eps) { return var + eps == 0 ? 0 : 1 / std:
 
 namespace reference {
 
-template <class T>
-Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps) {
+template <class T> Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps) {
   const Axes axes = x.shape().size() == 3 ? Axes{0, 2} : Axes{0};
   const Tensor<T> shifted = x - first_values(x);
   const Tensor<T> mu = mean(shifted, axes, {.keepdims = true});
@@ -86,12 +81,10 @@ struct SavedChannels {
 };
 
 // The kernels take rows of channels: (N, C) as it is, (N, C, L) transposed to (N * L, C).
-template <class T>
-Tensor<T> to_rows(const Tensor<T>& x, const ChannelLayout& layout) {
+template <class T> Tensor<T> to_rows(const Tensor<T>& x, const ChannelLayout& layout) {
   return layout.L == 1 ? x : transpose(x.detach());
 }
-template <class T>
-Tensor<T> from_rows(Array<T>&& rows, const ChannelLayout& layout, const Shape& shape) {
+template <class T> Tensor<T> from_rows(Array<T>&& rows, const ChannelLayout& layout, const Shape& shape) {
   const Tensor<T> t = shared_array(rows, layout.L == 1 ? shape : Shape{layout.N, layout.L, layout.C});
   return layout.L == 1 ? t : transpose(t);
 }
@@ -102,14 +95,10 @@ void check_parameter(const char* name, const Tensor<T>& t, const ChannelLayout& 
     fail("batch_norm: {} is {}, input {} expects ({},)", name, t.shape(), input, layout.C);
 }
 
-template <class T>
-const T* data_or_null(const Tensor<T>& t) {
-  return t.defined() ? t.data() : nullptr;
-}
+template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined() ? t.data() : nullptr; }
 
 // Fills shift and offset of `stats`, and returns the moments.
-template <class T>
-Moments measure(const Tensor<T>& x, const ChannelLayout& layout, SavedChannels& stats) {
+template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layout, SavedChannels& stats) {
   Moments moments{layout.m(), full_array<double>({layout.C}, 0), full_array<double>({layout.C}, 0)};
   if (layout.m() == 0) return moments;
   const NoGrad guard;
@@ -159,8 +148,7 @@ ChannelLayout channel_layout(const char* who, const Shape& shape) {
   return {shape[0], shape[1], shape.size() == 3 ? shape[2] : 1};
 }
 
-template <class T>
-Moments channel_moments(const Tensor<T>& x) {
+template <class T> Moments channel_moments(const Tensor<T>& x) {
   const ChannelLayout layout = channel_layout("channel_moments", x.shape());
   SavedChannels stats(layout.C);
   return measure(x, layout, stats);

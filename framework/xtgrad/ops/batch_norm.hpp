@@ -30,12 +30,10 @@ struct Moments {
 };
 
 /// The moments of a batch (N, C) or (N, C, L); zeros if it is empty.
-template <class T>
-Moments channel_moments(const Tensor<T>& x);
+template <class T> Moments channel_moments(const Tensor<T>& x);
 
 /// A normalised batch and what it was normalised with.
-template <class T>
-struct BatchNormResult {
+template <class T> struct BatchNormResult {
   Tensor<T> y;    ///< in x's shape
   Moments batch;  ///< m, mu and m * var
 };
@@ -57,8 +55,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
 namespace reference {
 
 /// The definition in plain ops, one line of the paper each.
-template <class T>
-Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps);
+template <class T> Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps);
 template <class T>
 Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps,
                      const Array<T>& running_mean, const Array<T>& running_var);

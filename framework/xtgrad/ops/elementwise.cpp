@@ -2,25 +2,18 @@
 
 namespace xtgrad {
 
-#define XTGRAD_UNARY(function, Op)                         \
-  template <class T>                                       \
-  Tensor<T> function(const Tensor<T>& x) {                 \
-    return elementwise<formulas::Op>(x);                   \
-  }                                                        \
-  template Tensor<float> function(const Tensor<float>& x); \
+#define XTGRAD_UNARY(function, Op)                                                                   \
+  template <class T> Tensor<T> function(const Tensor<T>& x) { return elementwise<formulas::Op>(x); } \
+  template Tensor<float> function(const Tensor<float>& x);                                           \
   template Tensor<double> function(const Tensor<double>& x);
 
-#define XTGRAD_BINARY(function, Op, Y)                                             \
-  template <class T>                                                               \
-  Tensor<T> function(const Tensor<T>& x, const Y& y) {                             \
-    return elementwise<formulas::Op>(x, y);                                        \
-  }                                                                                \
-  template Tensor<float> function(const Tensor<float>& x, const Tensor<float>& y); \
+#define XTGRAD_BINARY(function, Op, Y)                                                                              \
+  template <class T> Tensor<T> function(const Tensor<T>& x, const Y& y) { return elementwise<formulas::Op>(x, y); } \
+  template Tensor<float> function(const Tensor<float>& x, const Tensor<float>& y);                                  \
   template Tensor<double> function(const Tensor<double>& x, const Tensor<double>& y);
 
 // The type of an argument that may also be a plain number.
-template <class T>
-using OrNumber = std::type_identity_t<Tensor<T>>;
+template <class T> using OrNumber = std::type_identity_t<Tensor<T>>;
 
 XTGRAD_UNARY(neg, Neg)
 XTGRAD_UNARY(exp, Exp)
@@ -42,18 +35,15 @@ XTGRAD_BINARY(pow, Pow, OrNumber<T>)
 XTGRAD_BINARY(maximum, Maximum, OrNumber<T>)
 XTGRAD_BINARY(minimum, Minimum, OrNumber<T>)
 
-template <class T>
-Tensor<T> where(const Tensor<T>& condition, const OrNumber<T>& x, const OrNumber<T>& y) {
+template <class T> Tensor<T> where(const Tensor<T>& condition, const OrNumber<T>& x, const OrNumber<T>& y) {
   return elementwise<formulas::Where>(condition, x, y);
 }
 
-template <class T>
-Tensor<T> leaky_relu(const Tensor<T>& x, double slope) {
+template <class T> Tensor<T> leaky_relu(const Tensor<T>& x, double slope) {
   return elementwise<formulas::LeakyRelu>(x, Tensor<T>(static_cast<T>(slope)));
 }
 
-template <class T>
-Tensor<T> clamp(const Tensor<T>& x, double low, double high) {
+template <class T> Tensor<T> clamp(const Tensor<T>& x, double low, double high) {
   check(low <= high, "clamp: low is {}, high {}", low, high);
   return elementwise<formulas::Clamp>(x, Tensor<T>(static_cast<T>(low)), Tensor<T>(static_cast<T>(high)));
 }

@@ -11,66 +11,45 @@
 namespace xtgrad {
 
 /// -x
-template <class T>
-Tensor<T> neg(const Tensor<T>& x);
+template <class T> Tensor<T> neg(const Tensor<T>& x);
 /// e^x
-template <class T>
-Tensor<T> exp(const Tensor<T>& x);
+template <class T> Tensor<T> exp(const Tensor<T>& x);
 /// Natural logarithm; -inf at 0, NaN below.
-template <class T>
-Tensor<T> log(const Tensor<T>& x);
+template <class T> Tensor<T> log(const Tensor<T>& x);
 /// Square root; NaN below 0.
-template <class T>
-Tensor<T> sqrt(const Tensor<T>& x);
+template <class T> Tensor<T> sqrt(const Tensor<T>& x);
 /// max(x, 0), with derivative 0 at 0.
-template <class T>
-Tensor<T> relu(const Tensor<T>& x);
-template <class T>
-Tensor<T> tanh(const Tensor<T>& x);
+template <class T> Tensor<T> relu(const Tensor<T>& x);
+template <class T> Tensor<T> tanh(const Tensor<T>& x);
 /// |x|, with derivative 0 at 0.
-template <class T>
-Tensor<T> abs(const Tensor<T>& x);
+template <class T> Tensor<T> abs(const Tensor<T>& x);
 /// The error function.
-template <class T>
-Tensor<T> erf(const Tensor<T>& x);
+template <class T> Tensor<T> erf(const Tensor<T>& x);
 /// x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016).
-template <class T>
-Tensor<T> gelu(const Tensor<T>& x);
+template <class T> Tensor<T> gelu(const Tensor<T>& x);
 /// log(1 + e^x), without overflow.
-template <class T>
-Tensor<T> softplus(const Tensor<T>& x);
+template <class T> Tensor<T> softplus(const Tensor<T>& x);
 /// x where it is positive, slope * x elsewhere, with derivative `slope` at 0.
-template <class T>
-Tensor<T> leaky_relu(const Tensor<T>& x, double slope = 0.01);
+template <class T> Tensor<T> leaky_relu(const Tensor<T>& x, double slope = 0.01);
 /// x limited to [low, high], with derivative 1 at the bounds. Throws if low > high.
-template <class T>
-Tensor<T> clamp(const Tensor<T>& x, double low, double high);
+template <class T> Tensor<T> clamp(const Tensor<T>& x, double low, double high);
 /// 1 / (1 + e^-x)
-template <class T>
-Tensor<T> sigmoid(const Tensor<T>& x);
+template <class T> Tensor<T> sigmoid(const Tensor<T>& x);
 
 /// x + y, x - y, x * y, x / y, also as operators.
-template <class T>
-Tensor<T> add(const Tensor<T>& x, const Tensor<T>& y);
-template <class T>
-Tensor<T> sub(const Tensor<T>& x, const Tensor<T>& y);
-template <class T>
-Tensor<T> mul(const Tensor<T>& x, const Tensor<T>& y);
-template <class T>
-Tensor<T> div(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> add(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> sub(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> mul(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> div(const Tensor<T>& x, const Tensor<T>& y);
 
 /// x^y; NaN for a negative x with a y that is not whole.
-template <class T>
-Tensor<T> pow(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
+template <class T> Tensor<T> pow(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
 /// The larger and the smaller of two, NaN if one is; where they are equal each gets half of the gradient.
-template <class T>
-Tensor<T> maximum(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
-template <class T>
-Tensor<T> minimum(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
+template <class T> Tensor<T> maximum(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
+template <class T> Tensor<T> minimum(const Tensor<T>& x, const std::type_identity_t<Tensor<T>>& y);
 
 /// 1 where x > y, 0 elsewhere, also as an operator. Carries no gradient.
-template <class T>
-Tensor<T> greater(const Tensor<T>& x, const Tensor<T>& y);
+template <class T> Tensor<T> greater(const Tensor<T>& x, const Tensor<T>& y);
 /// x where the condition is not 0, y elsewhere. Nothing of the branch that is not taken gets through, not
 /// even NaN.
 template <class T>
@@ -78,20 +57,15 @@ Tensor<T> where(const Tensor<T>& condition, const std::type_identity_t<Tensor<T>
                 const std::type_identity_t<Tensor<T>>& y);
 
 /// A tensor taken as a condition by the formulas.
-template <class T>
-const Tensor<T>& truth(const Tensor<T>& condition) {
-  return condition;
-}
+template <class T> const Tensor<T>& truth(const Tensor<T>& condition) { return condition; }
 
 /// The op that a struct like those in formulas.hpp describes; shapes broadcast. Throws if they do not.
-template <class Op, class T, class... More>
-Tensor<T> elementwise(const Tensor<T>& x, const More&... more);
+template <class Op, class T, class... More> Tensor<T> elementwise(const Tensor<T>& x, const More&... more);
 
 namespace detail {
 
 // The vjp of input I, for scalars and for tensors.
-template <class Op, std::size_t I, class V, class... X>
-V chain(const V& dz, const V& z, const X&... x) {
+template <class Op, std::size_t I, class V, class... X> V chain(const V& dz, const V& z, const X&... x) {
   if constexpr (sizeof...(X) == 1)
     return Op::template vjp<V>(dz, z, x...);
   else
@@ -99,8 +73,7 @@ V chain(const V& dz, const V& z, const X&... x) {
 }
 
 // The loop of an op without a kernel of its own.
-template <class Op, class T>
-struct PortableLoop {
+template <class Op, class T> struct PortableLoop {
   static constexpr std::size_t K = formulas::arity<Op>;
 
   static void value(long n, const T* const* in, const long* step, T* z) {
@@ -114,15 +87,13 @@ struct PortableLoop {
   }
 
  private:
-  template <class F>
-  static T apply(F f, const T* const* in, const long* step, long i) {
+  template <class F> static T apply(F f, const T* const* in, const long* step, long i) {
     return [&]<std::size_t... k>(std::index_sequence<k...>) { return f(in[k][i * step[k]]...); }
     (std::make_index_sequence<K>());
   }
 };
 
-template <class Op, class T>
-const kernels::Elementwise<T>& kernel() {
+template <class Op, class T> const kernels::Elementwise<T>& kernel() {
   if constexpr (constexpr int index = formulas::Kernels::index<Op>(); index >= 0) {
     return kernels::table<T>().elementwise[index];
   } else {
@@ -135,8 +106,7 @@ const kernels::Elementwise<T>& kernel() {
 }
 
 /// z = Op(in...), all of shape z or broadcast to it.
-template <class Op, class T, std::size_t K>
-void evaluate(const Tensor<T>* const (&in)[K], Array<T>& z) {
+template <class Op, class T, std::size_t K> void evaluate(const Tensor<T>* const (&in)[K], Array<T>& z) {
   const Shape* shapes[K];
   for (std::size_t k = 0; k < K; ++k) shapes[k] = &in[k]->shape();
   for_each_run(z.shape(), shapes, [&](const Run<K>& run) {
@@ -168,8 +138,7 @@ Tensor<T> vjp(const Tensor<T>& dz, const Tensor<T>& z, const Tensor<T> (&in)[K])
   return d;
 }
 
-template <class Op, std::size_t I, std::size_t K, class T>
-void backward_to(Backward<T>& b) {
+template <class Op, std::size_t I, std::size_t K, class T> void backward_to(Backward<T>& b) {
   constexpr unsigned saves = Op::saves[I];
   if constexpr (saves != formulas::kConstant) {
     if (!b.needs(I)) return;
@@ -183,8 +152,7 @@ void backward_to(Backward<T>& b) {
 
 }  // namespace detail
 
-template <class Op, class T, class... More>
-Tensor<T> elementwise(const Tensor<T>& x, const More&... more) {
+template <class Op, class T, class... More> Tensor<T> elementwise(const Tensor<T>& x, const More&... more) {
   constexpr std::size_t K = 1 + sizeof...(More);
   static_assert(K == formulas::arity<Op>, "the op has another number of inputs");
   const Tensor<T>* const in[K] = {&x, &more...};

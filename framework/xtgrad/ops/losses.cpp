@@ -10,8 +10,7 @@
 namespace xtgrad {
 namespace {
 
-template <class T>
-void check_labels(const char* op, const Tensor<T>& logits, const Labels& labels) {
+template <class T> void check_labels(const char* op, const Tensor<T>& logits, const Labels& labels) {
   const Shape& shape = logits.shape();
   check(shape.size() == 2, "{}: logits are {}, expected (N, C)", op, shape);
   check(labels.shape() == Shape{shape[0]}, "{}: logits are {}, labels {}, expected ({},)", op, shape, labels.shape(),
@@ -21,22 +20,19 @@ void check_labels(const char* op, const Tensor<T>& logits, const Labels& labels)
       fail("{}: label {} in row {} is not a class of 0 to {}", op, labels(n), n, static_cast<long>(shape[1]) - 1);
 }
 
-template <class T>
-void check_equal(const char* op, const Tensor<T>& y, const Tensor<T>& target) {
+template <class T> void check_equal(const char* op, const Tensor<T>& y, const Tensor<T>& target) {
   check(y.shape() == target.shape(), "{}: input is {}, target {}; they must have the same shape", op, y.shape(),
         target.shape());
 }
 
-template <class T>
-Tensor<T> reduced(const Tensor<T>& losses, Reduction reduction) {
+template <class T> Tensor<T> reduced(const Tensor<T>& losses, Reduction reduction) {
   if (reduction == Reduction::none) return losses;
   return reduction == Reduction::mean ? mean(losses) : sum(losses);
 }
 
 }  // namespace
 
-template <class T>
-Tensor<T> reference::cross_entropy(const Tensor<T>& logits, const Labels& labels) {
+template <class T> Tensor<T> reference::cross_entropy(const Tensor<T>& logits, const Labels& labels) {
   return xtgrad::cross_entropy(logits, one_hot<T>(labels, logits.shape()[1]));
 }
 
@@ -54,8 +50,7 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<T>& targets, Cross
   return reduced(-sum(smooth * log_softmax(logits), {1}), options.reduction);
 }
 
-template <class T>
-Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels, CrossEntropyOptions options) {
+template <class T> Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels, CrossEntropyOptions options) {
   check_labels("cross_entropy", logits, labels);
   if (options.label_smoothing != 0 || options.reduction != Reduction::mean)
     return cross_entropy(logits, one_hot<T>(labels, logits.shape()[1]), options);
@@ -74,21 +69,18 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels, CrossEntr
   });
 }
 
-template <class T>
-Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target, Reduction reduction) {
+template <class T> Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target, Reduction reduction) {
   check_equal("mse", y, target);
   const Tensor<T> difference = y - target;
   return reduced(difference * difference, reduction);
 }
 
-template <class T>
-Tensor<T> bce_with_logits(const Tensor<T>& x, const Tensor<T>& target, Reduction reduction) {
+template <class T> Tensor<T> bce_with_logits(const Tensor<T>& x, const Tensor<T>& target, Reduction reduction) {
   check_equal("bce_with_logits", x, target);
   return reduced(softplus(x) - x * target, reduction);
 }
 
-template <class T>
-double accuracy(const Tensor<T>& logits, const Labels& labels) {
+template <class T> double accuracy(const Tensor<T>& logits, const Labels& labels) {
   check_labels("accuracy", logits, labels);
   const Labels predicted = argmax(logits);
   std::size_t right = 0;

@@ -18,28 +18,26 @@ struct CrossEntropyOptions {
 /// Saves the probabilities p; dlogits = p - one_hot(labels). Throws if a shape, a label or an option does not fit.
 template <class T>
 Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels, CrossEntropyOptions options = {});
-/// -sum over c of targets[n, c] * log softmax(logits)[n, c] for each row n; both (N, C). Throws if a shape does not fit.
+/// -sum over c of targets[n, c] * log softmax(logits)[n, c] for each row n; both (N, C). Throws if a shape does not
+/// fit.
 template <class T>
 Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<T>& targets, CrossEntropyOptions options = {});
 
 /// (y - target)^2 for each element. Throws unless the two shapes are equal.
-template <class T>
-Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target, Reduction reduction = Reduction::mean);
+template <class T> Tensor<T> mse(const Tensor<T>& y, const Tensor<T>& target, Reduction reduction = Reduction::mean);
 
-/// -target * log(s) - (1 - target) * log(1 - s) with s = sigmoid(x) for each element, without overflow. Throws unless the
-/// two shapes are equal.
+/// -target * log(s) - (1 - target) * log(1 - s) with s = sigmoid(x) for each element, without overflow. Throws unless
+/// the two shapes are equal.
 template <class T>
 Tensor<T> bce_with_logits(const Tensor<T>& x, const Tensor<T>& target, Reduction reduction = Reduction::mean);
 
 /// The share of rows whose largest logit is at their label; logits (N, C), labels (N).
-template <class T>
-double accuracy(const Tensor<T>& logits, const Labels& labels);
+template <class T> double accuracy(const Tensor<T>& logits, const Labels& labels);
 
 namespace reference {
 
 /// The mean in plain ops.
-template <class T>
-Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels);
+template <class T> Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels);
 
 }  // namespace reference
 }  // namespace xtgrad

@@ -6,8 +6,7 @@
 
 namespace xtgrad {
 
-template <class T>
-Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options) {
+template <class T> Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options) {
   const bool ta = options.transpose_a, tb = options.transpose_b;
   const auto extent = [](const Tensor<T>& t, bool transposed, std::size_t axis) {
     return t.shape()[transposed ? 1 - axis : axis];
@@ -34,8 +33,7 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, MatmulOptions options) 
   });
 }
 
-template <class T>
-Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+template <class T> Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
   const Shape& w = weight.shape();
   check(w.size() == 2, "linear: weight is {}, expected (outputs, inputs)", w);
   if (x.shape().size() != 2 || x.shape()[1] != w[1])

@@ -11,8 +11,7 @@ namespace xtgrad {
 namespace {
 
 // x minus the largest value of its row, which is a constant: it changes no result and needs no gradient.
-template <class T>
-Tensor<T> shifted(const char* op, const Tensor<T>& x) {
+template <class T> Tensor<T> shifted(const char* op, const Tensor<T>& x) {
   check(!x.shape().empty(), "{}: the input is a scalar, expected (..., C)", op);
   if (x.size() == 0) return x;
   return x - max(x.detach(), {-1}, {.keepdims = true});
@@ -20,20 +19,17 @@ Tensor<T> shifted(const char* op, const Tensor<T>& x) {
 
 }  // namespace
 
-template <class T>
-Tensor<T> softmax(const Tensor<T>& x) {
+template <class T> Tensor<T> softmax(const Tensor<T>& x) {
   const Tensor<T> e = exp(shifted("softmax", x));
   return e / sum(e, {-1}, {.keepdims = true});
 }
 
-template <class T>
-Tensor<T> log_softmax(const Tensor<T>& x) {
+template <class T> Tensor<T> log_softmax(const Tensor<T>& x) {
   const Tensor<T> s = shifted("log_softmax", x);
   return s - log(sum(exp(s), {-1}, {.keepdims = true}));
 }
 
-template <class T>
-Tensor<T> layer_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps) {
+template <class T> Tensor<T> layer_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps) {
   const std::size_t D = x.shape().empty() ? 0 : x.shape().back();
   check(D >= 2, "layer_norm: input is {}, expected (..., D) with two or more values in a row", x.shape());
   for (const Tensor<T>* t : {&gamma, &beta})
@@ -47,8 +43,7 @@ Tensor<T> layer_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
   return reshape(y, x.shape());
 }
 
-template <class T>
-Tensor<T> dropout(const Tensor<T>& x, double p, Generator& generator) {
+template <class T> Tensor<T> dropout(const Tensor<T>& x, double p, Generator& generator) {
   check(p >= 0 && p <= 1, "dropout: p is {}, expected a probability", p);
   Array<T> mask = empty_array<T>(x.shape());
   for (T& m : mask.storage()) m = generator.uniform() < p ? T(0) : static_cast<T>(1 / (1 - p));

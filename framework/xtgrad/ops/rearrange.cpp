@@ -6,8 +6,7 @@
 
 namespace xtgrad {
 
-template <class T>
-Tensor<T> reshape(const Tensor<T>& x, const Shape& shape) {
+template <class T> Tensor<T> reshape(const Tensor<T>& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   check(size_of(shape) == x.size(), "reshape: {} elements of shape {} do not fill the shape {}", x.size(), x.shape(),
         shape);
@@ -15,8 +14,7 @@ Tensor<T> reshape(const Tensor<T>& x, const Shape& shape) {
                 [](Backward<T>& b) { b.add(0, reshape(b.dz(), b.shape(0))); });
 }
 
-template <class T>
-Tensor<T> transpose(const Tensor<T>& x) {
+template <class T> Tensor<T> transpose(const Tensor<T>& x) {
   const std::size_t rank = x.shape().size();
   check(rank >= 2, "transpose: input is {}, expected two axes or more", x.shape());
   Shape shape = x.shape();
@@ -56,8 +54,7 @@ struct Around {
 };
 
 // The adjoint of slice: x at begin along the axis, zeros up to `extent`.
-template <class T>
-Tensor<T> pad(const Tensor<T>& x, std::size_t axis, std::size_t begin, std::size_t extent) {
+template <class T> Tensor<T> pad(const Tensor<T>& x, std::size_t axis, std::size_t begin, std::size_t extent) {
   const Around around(x.shape(), axis);
   Shape shape = x.shape();
   const std::size_t end = begin + shape[axis], inner = around.inner;
@@ -78,8 +75,7 @@ void check_indices(const char* op, const Labels& indices, std::size_t N) {
 
 }  // namespace
 
-template <class T>
-Tensor<T> slice(const Tensor<T>& x, std::ptrdiff_t axis_, std::size_t begin, std::size_t end) {
+template <class T> Tensor<T> slice(const Tensor<T>& x, std::ptrdiff_t axis_, std::size_t begin, std::size_t end) {
   const std::size_t axis = normalise_axis("slice", axis_, x.shape().size()), extent = x.shape()[axis];
   check(begin <= end && end <= extent, "slice: {} to {} of an axis with {} elements", begin, end, extent);
   const Around around(x.shape(), axis);
@@ -92,8 +88,7 @@ Tensor<T> slice(const Tensor<T>& x, std::ptrdiff_t axis_, std::size_t begin, std
                 [axis, begin, extent](Backward<T>& b) { b.add(0, pad(b.dz(), axis, begin, extent)); });
 }
 
-template <class T>
-Tensor<T> concat(std::span<const Tensor<T>> tensors, std::ptrdiff_t axis_) {
+template <class T> Tensor<T> concat(std::span<const Tensor<T>> tensors, std::ptrdiff_t axis_) {
   check(!tensors.empty(), "concat: no tensors");
   const Shape& first = tensors[0].shape();
   const std::size_t axis = normalise_axis("concat", axis_, first.size());
@@ -124,8 +119,7 @@ Tensor<T> concat(std::span<const Tensor<T>> tensors, std::ptrdiff_t axis_) {
   });
 }
 
-template <class T>
-Tensor<T> gather(const Tensor<T>& x, const Labels& indices) {
+template <class T> Tensor<T> gather(const Tensor<T>& x, const Labels& indices) {
   check(!x.shape().empty() && indices.dimension() == 1, "gather: input is {}, indices {}, expected (N, ...) and (M,)",
         x.shape(), indices.shape());
   const std::size_t N = x.shape()[0], M = indices.size();
@@ -140,8 +134,7 @@ Tensor<T> gather(const Tensor<T>& x, const Labels& indices) {
                 [indices, N](Backward<T>& b) { b.add(0, scatter_add(b.dz(), indices, N)); });
 }
 
-template <class T>
-Tensor<T> scatter_add(const Tensor<T>& x, const Labels& indices, std::size_t N) {
+template <class T> Tensor<T> scatter_add(const Tensor<T>& x, const Labels& indices, std::size_t N) {
   check(!x.shape().empty() && indices.shape() == Shape{x.shape()[0]},
         "scatter_add: input is {}, indices {}, expected (M, ...) and (M,)", x.shape(), indices.shape());
   check_indices("scatter_add", indices, N);
@@ -155,8 +148,7 @@ Tensor<T> scatter_add(const Tensor<T>& x, const Labels& indices, std::size_t N) 
   return record("scatter_add", std::move(z), {&x}, [indices](Backward<T>& b) { b.add(0, gather(b.dz(), indices)); });
 }
 
-template <class T>
-Tensor<T> one_hot(const Labels& labels, std::size_t C) {
+template <class T> Tensor<T> one_hot(const Labels& labels, std::size_t C) {
   check_indices("one_hot", labels, C);
   Shape shape = labels.shape();
   shape.push_back(C);

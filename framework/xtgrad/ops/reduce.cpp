@@ -14,8 +14,7 @@ namespace {
 
 // x summed over the axes where `kept` has extent 1 and x has not; the result has shape `kept`. Neighbouring
 // axes are taken together, so most sums are one pass; what is left over is summed again, in double.
-template <class T>
-Array<T> summed(const Array<T>& x, const Shape& kept) {
+template <class T> Array<T> summed(const Array<T>& x, const Shape& kept) {
   Array<T> z = empty_array<T>(kept);
   PoolVector<double> sums;
   Shape shape = x.shape();
@@ -71,45 +70,34 @@ Shape without(const Shape& shape, const Axes& axes) {
 }
 
 // The sum down to `kept`, which has as many axes as x.
-template <class T>
-Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept) {
+template <class T> Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept) {
   return record("sum", summed(x.value(), kept), {&x}, [](Backward<T>& b) { b.add(0, expand(b.dz(), b.shape(0))); });
 }
 
 }  // namespace
 
-template <class T>
-Tensor<T> sum(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
+template <class T> Tensor<T> sum(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
   const Tensor<T> kept = sum_kept(x, kept_shape("sum", x.shape(), axes));
   return options.keepdims ? kept : reshape(kept, without(x.shape(), axes));
 }
 
-template <class T>
-Tensor<T> sum(const Tensor<T>& x) {
-  return sum_to(x, {});
-}
+template <class T> Tensor<T> sum(const Tensor<T>& x) { return sum_to(x, {}); }
 
-template <class T>
-Tensor<T> mean(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
+template <class T> Tensor<T> mean(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
   const Tensor<T> total = sum(x, axes, options);
   return total / static_cast<T>(static_cast<double>(x.size()) / static_cast<double>(total.size()));
 }
 
-template <class T>
-Tensor<T> mean(const Tensor<T>& x) {
-  return sum(x) / static_cast<T>(x.size());
-}
+template <class T> Tensor<T> mean(const Tensor<T>& x) { return sum(x) / static_cast<T>(x.size()); }
 
-template <class T>
-Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool biased, ReduceOptions options) {
+template <class T> Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool biased, ReduceOptions options) {
   const Tensor<T> centred = x - mean(x, axes, {.keepdims = true});
   const Tensor<T> total = sum(centred * centred, axes, options);
   const double m = static_cast<double>(x.size()) / static_cast<double>(total.size());
   return total / static_cast<T>(biased ? m : m - 1);
 }
 
-template <class T>
-Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
+template <class T> Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
   const Shape kept = kept_shape("max", x.shape(), axes);
   check(x.size() > 0 || size_of(kept) == 0, "max: no values along an axis of the shape {}", x.shape());
   Array<T> z = full_array<T>(kept, -std::numeric_limits<T>::infinity());
@@ -132,8 +120,7 @@ Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
   return options.keepdims ? result : reshape(result, without(x.shape(), axes));
 }
 
-template <class T>
-Labels argmax(const Tensor<T>& x) {
+template <class T> Labels argmax(const Tensor<T>& x) {
   check(!x.shape().empty() && x.shape().back() > 0, "argmax: input is {}, expected (..., C)", x.shape());
   Shape rows = x.shape();
   const std::size_t C = rows.back();
@@ -144,8 +131,7 @@ Labels argmax(const Tensor<T>& x) {
   return positions;
 }
 
-template <class T>
-Tensor<T> expand(const Tensor<T>& x, const Shape& shape) {
+template <class T> Tensor<T> expand(const Tensor<T>& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   check(broadcasts_to(x.shape(), shape), "expand: shape {} does not broadcast to {}", x.shape(), shape);
   Array<T> z = empty_array<T>(shape);
@@ -159,8 +145,7 @@ Tensor<T> expand(const Tensor<T>& x, const Shape& shape) {
   return record("expand", std::move(z), {&x}, [](Backward<T>& b) { b.add(0, sum_to(b.dz(), b.shape(0))); });
 }
 
-template <class T>
-Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape) {
+template <class T> Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   check(broadcasts_to(shape, x.shape()), "sum_to: shape {} does not broadcast to {}", shape, x.shape());
   Shape kept = x.shape();

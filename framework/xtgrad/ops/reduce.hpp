@@ -26,40 +26,31 @@ struct ReduceOptions {
 };
 
 /// The sum of all elements, shape (). Sums are taken in double.
-template <class T>
-Tensor<T> sum(const Tensor<T>& x);
+template <class T> Tensor<T> sum(const Tensor<T>& x);
 /// The sum over the given axes. Throws if an axis does not exist or is named twice.
-template <class T>
-Tensor<T> sum(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
+template <class T> Tensor<T> sum(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
 
 /// The mean of all elements, shape (); NaN if there are none.
-template <class T>
-Tensor<T> mean(const Tensor<T>& x);
+template <class T> Tensor<T> mean(const Tensor<T>& x);
 /// The mean over the given axes. Throws as sum does.
-template <class T>
-Tensor<T> mean(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
+template <class T> Tensor<T> mean(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
 
 /// The variance over the given axes: mean((x - mean)^2), divided by m - 1 instead of m unless `biased`; NaN where that
 /// is 0. Throws as sum does.
-template <class T>
-Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool biased = false, ReduceOptions options = {});
+template <class T> Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool biased = false, ReduceOptions options = {});
 
-/// The largest value over the given axes, NaN if one is; equal ones share the gradient evenly. Throws as sum does, and if
-/// there is nothing to choose from.
-template <class T>
-Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
+/// The largest value over the given axes, NaN if one is; equal ones share the gradient evenly. Throws as sum does, and
+/// if there is nothing to choose from.
+template <class T> Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
 
 /// x (..., C) -> the position of the largest value in each row, the first of equal ones.
-template <class T>
-Labels argmax(const Tensor<T>& x);
+template <class T> Labels argmax(const Tensor<T>& x);
 
 /// x repeated along its axes of extent 1, and along new leading axes, up to `shape`. Throws if it does not
 /// broadcast.
-template <class T>
-Tensor<T> expand(const Tensor<T>& x, const Shape& shape);
+template <class T> Tensor<T> expand(const Tensor<T>& x, const Shape& shape);
 
 /// The adjoint of expand: x summed down to `shape`, which must broadcast to x's shape.
-template <class T>
-Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape);
+template <class T> Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape);
 
 }  // namespace xtgrad

@@ -25,8 +25,7 @@ void check_options(const SGDOptions& o) {
   check(!o.nesterov || (o.momentum > 0 && o.dampening == 0),
         "SGD: nesterov needs a momentum above 0 and no dampening, got {} and {}", o.momentum, o.dampening);
 }
-template <class Options>
-void check_adam_options(const Options& o) {
+template <class Options> void check_adam_options(const Options& o) {
   check_option(o.name, "beta1", o.beta1, 1);
   check_option(o.name, "beta2", o.beta2, 1);
   check_option(o.name, "eps", o.eps);
@@ -43,8 +42,7 @@ void check_options(const RMSpropOptions& o) {
 
 // The updates: the formulas of the header, in one loop each.
 
-template <class T>
-void update(OptimizerSlot<T>& slot, const SGDOptions& o) {
+template <class T> void update(OptimizerSlot<T>& slot, const SGDOptions& o) {
   Tensor<T>& w = slot.parameter;
   kernels::table<T>().sgd(static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(),
                           o.momentum == 0 ? nullptr : slot.arrays[0].mutable_value().data(),
@@ -70,17 +68,14 @@ void update_adam(OptimizerSlot<T>& slot, const Options& o, double penalty, doubl
                             .correction1 = 1 - std::pow(o.beta1, t),
                             .correction2 = 1 - std::pow(o.beta2, t)});
 }
-template <class T>
-void update(OptimizerSlot<T>& slot, const AdamOptions& o) {
+template <class T> void update(OptimizerSlot<T>& slot, const AdamOptions& o) {
   update_adam(slot, o, o.weight_decay, 0);
 }
-template <class T>
-void update(OptimizerSlot<T>& slot, const AdamWOptions& o) {
+template <class T> void update(OptimizerSlot<T>& slot, const AdamWOptions& o) {
   update_adam(slot, o, 0, o.lr * o.weight_decay);
 }
 
-template <class T>
-void update(OptimizerSlot<T>& slot, const RMSpropOptions& o) {
+template <class T> void update(OptimizerSlot<T>& slot, const RMSpropOptions& o) {
   Tensor<T>& w = slot.parameter;
   kernels::table<T>().rmsprop(
       static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(), slot.arrays[0].mutable_value().data(),
@@ -108,8 +103,7 @@ GroupedOptimizer<T, Options>::GroupedOptimizer(std::vector<ParameterGroup<T, Opt
   check(!slots_.empty(), "{}: the list of parameters is empty", Options::name);
 }
 
-template <class T, class Options>
-void GroupedOptimizer<T, Options>::step() {
+template <class T, class Options> void GroupedOptimizer<T, Options>::step() {
   for (OptimizerSlot<T>& slot : slots_)
     if (slot.parameter.grad().defined()) {
       ++slot.step;
@@ -117,19 +111,16 @@ void GroupedOptimizer<T, Options>::step() {
     }
 }
 
-template <class T, class Options>
-void GroupedOptimizer<T, Options>::zero_grad() {
+template <class T, class Options> void GroupedOptimizer<T, Options>::zero_grad() {
   for (OptimizerSlot<T>& slot : slots_) slot.parameter.zero_grad();
 }
 
-template <class T, class Options>
-void GroupedOptimizer<T, Options>::set_lr(double lr, std::size_t group) {
+template <class T, class Options> void GroupedOptimizer<T, Options>::set_lr(double lr, std::size_t group) {
   check_option("set_lr", "lr", lr);
   options_.at(group).lr = lr;
 }
 
-template <class T, class Options>
-std::vector<StateEntry<T>> GroupedOptimizer<T, Options>::state() {
+template <class T, class Options> std::vector<StateEntry<T>> GroupedOptimizer<T, Options>::state() {
   std::vector<StateEntry<T>> entries;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     entries.push_back({fmt::format("{}.step", i), &slots_[i].step});
@@ -141,8 +132,7 @@ std::vector<StateEntry<T>> GroupedOptimizer<T, Options>::state() {
   return entries;
 }
 
-template <class T>
-double clip_grad_norm(const std::vector<Tensor<T>>& parameters, double largest) {
+template <class T> double clip_grad_norm(const std::vector<Tensor<T>>& parameters, double largest) {
   check(largest > 0, "clip_grad_norm: the largest norm is {}, expected a positive number", largest);
   double squares = 0;
   for (const Tensor<T>& p : parameters)
@@ -156,8 +146,7 @@ double clip_grad_norm(const std::vector<Tensor<T>>& parameters, double largest) 
   return norm;
 }
 
-template <class T>
-void clip_grad_value(const std::vector<Tensor<T>>& parameters, double largest) {
+template <class T> void clip_grad_value(const std::vector<Tensor<T>>& parameters, double largest) {
   check(largest > 0, "clip_grad_value: the largest value is {}, expected a positive number", largest);
   const T limit = static_cast<T>(largest);
   for (const Tensor<T>& p : parameters)

@@ -9,8 +9,7 @@
 namespace xtgrad {
 
 /// What all optimizers share. Parameters without a gradient are passed over by step(), and do not age.
-template <class T>
-class Optimizer {
+template <class T> class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
@@ -39,15 +38,13 @@ class Optimizer {
 };
 
 /// Parameters that share their options.
-template <class T, class Options>
-struct ParameterGroup {
+template <class T, class Options> struct ParameterGroup {
   std::vector<Tensor<T>> parameters;
   Options options = {};
 };
 
 /// A parameter and what its optimizer remembers of it.
-template <class T>
-struct OptimizerSlot {
+template <class T> struct OptimizerSlot {
   Tensor<T> parameter;
   std::size_t group;
   std::vector<Tensor<T>> arrays;  ///< zeros at first, in the parameter's shape
@@ -55,8 +52,7 @@ struct OptimizerSlot {
 };
 
 /// An optimizer of parameters in groups; Options name it and its arrays.
-template <class T, class Options>
-class GroupedOptimizer : public Optimizer<T> {
+template <class T, class Options> class GroupedOptimizer : public Optimizer<T> {
  public:
   /// Throws if there is no parameter, if one does not require grad or is there twice, or if an option is out of range.
   explicit GroupedOptimizer(std::vector<ParameterGroup<T, Options>> groups);
@@ -91,14 +87,11 @@ struct SGDOptions {
 /// Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013), in PyTorch's form:
 ///   g = g + weight_decay * w      v = momentum * v + (1 - dampening) * g, at first v = g
 ///   w = w - lr * v, or with Nesterov w = w - lr * (g + momentum * v)
-template <class T = float>
-class SGD final : public GroupedOptimizer<T, SGDOptions> {
+template <class T = float> class SGD final : public GroupedOptimizer<T, SGDOptions> {
   using GroupedOptimizer<T, SGDOptions>::GroupedOptimizer;
 };
-template <class T>
-SGD(std::vector<Tensor<T>>, SGDOptions = {}) -> SGD<T>;
-template <class T>
-SGD(std::vector<ParameterGroup<T, SGDOptions>>) -> SGD<T>;
+template <class T> SGD(std::vector<Tensor<T>>, SGDOptions = {}) -> SGD<T>;
+template <class T> SGD(std::vector<ParameterGroup<T, SGDOptions>>) -> SGD<T>;
 
 /// Options of Adam.
 struct AdamOptions {
@@ -114,14 +107,11 @@ struct AdamOptions {
 /// Adam (Kingma and Ba 2015, Algorithm 1), t counting from 1:
 ///   g = g + weight_decay * w        m = beta1 * m + (1 - beta1) * g        v = beta2 * v + (1 - beta2) * g^2
 ///   w = w - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
-template <class T = float>
-class Adam final : public GroupedOptimizer<T, AdamOptions> {
+template <class T = float> class Adam final : public GroupedOptimizer<T, AdamOptions> {
   using GroupedOptimizer<T, AdamOptions>::GroupedOptimizer;
 };
-template <class T>
-Adam(std::vector<Tensor<T>>, AdamOptions = {}) -> Adam<T>;
-template <class T>
-Adam(std::vector<ParameterGroup<T, AdamOptions>>) -> Adam<T>;
+template <class T> Adam(std::vector<Tensor<T>>, AdamOptions = {}) -> Adam<T>;
+template <class T> Adam(std::vector<ParameterGroup<T, AdamOptions>>) -> Adam<T>;
 
 /// Options of AdamW: those of Adam, but the decay is not part of the gradient.
 struct AdamWOptions {
@@ -136,14 +126,11 @@ struct AdamWOptions {
 
 /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, Algorithm 2):
 ///   w = w - lr * weight_decay * w, then Adam's step without a penalty
-template <class T = float>
-class AdamW final : public GroupedOptimizer<T, AdamWOptions> {
+template <class T = float> class AdamW final : public GroupedOptimizer<T, AdamWOptions> {
   using GroupedOptimizer<T, AdamWOptions>::GroupedOptimizer;
 };
-template <class T>
-AdamW(std::vector<Tensor<T>>, AdamWOptions = {}) -> AdamW<T>;
-template <class T>
-AdamW(std::vector<ParameterGroup<T, AdamWOptions>>) -> AdamW<T>;
+template <class T> AdamW(std::vector<Tensor<T>>, AdamWOptions = {}) -> AdamW<T>;
+template <class T> AdamW(std::vector<ParameterGroup<T, AdamWOptions>>) -> AdamW<T>;
 
 /// Options of RMSprop.
 struct RMSpropOptions {
@@ -159,22 +146,17 @@ struct RMSpropOptions {
 /// RMSprop (Tieleman and Hinton 2012), in PyTorch's form:
 ///   g = g + weight_decay * w     s = alpha * s + (1 - alpha) * g^2     v = momentum * v + g / (sqrt(s) + eps)
 ///   w = w - lr * v
-template <class T = float>
-class RMSprop final : public GroupedOptimizer<T, RMSpropOptions> {
+template <class T = float> class RMSprop final : public GroupedOptimizer<T, RMSpropOptions> {
   using GroupedOptimizer<T, RMSpropOptions>::GroupedOptimizer;
 };
-template <class T>
-RMSprop(std::vector<Tensor<T>>, RMSpropOptions = {}) -> RMSprop<T>;
-template <class T>
-RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>>) -> RMSprop<T>;
+template <class T> RMSprop(std::vector<Tensor<T>>, RMSpropOptions = {}) -> RMSprop<T>;
+template <class T> RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>>) -> RMSprop<T>;
 
 /// Scales all gradients by one factor so that their norm together is at most `largest`, and returns the norm before.
 /// A norm that is not finite changes nothing. Throws unless `largest` is positive.
-template <class T>
-double clip_grad_norm(const std::vector<Tensor<T>>& parameters, double largest);
+template <class T> double clip_grad_norm(const std::vector<Tensor<T>>& parameters, double largest);
 
 /// Limits every element of the gradients to [-largest, largest]. Throws unless `largest` is positive.
-template <class T>
-void clip_grad_value(const std::vector<Tensor<T>>& parameters, double largest);
+template <class T> void clip_grad_value(const std::vector<Tensor<T>>& parameters, double largest);
 
 }  // namespace xtgrad

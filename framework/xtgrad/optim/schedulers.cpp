@@ -50,26 +50,22 @@ Scheduler<T>::Scheduler(Optimizer<T>& optimizer, Schedule schedule)
   apply();
 }
 
-template <class T>
-void Scheduler<T>::apply() {
+template <class T> void Scheduler<T>::apply() {
   const double factor = schedule_(t_);
   for (std::size_t g = 0; g < base_.size(); ++g) optimizer_->set_lr(base_[g] * factor, g);
 }
 
-template <class T>
-void Scheduler<T>::step() {
+template <class T> void Scheduler<T>::step() {
   ++t_;
   apply();
 }
 
-template <class T>
-void Scheduler<T>::load_state_dict(const StateDict<T>& values) {
+template <class T> void Scheduler<T>::load_state_dict(const StateDict<T>& values) {
   load_state("load_state_dict", state(), values);
   apply();
 }
 
-template <class T>
-std::vector<StateEntry<T>> Scheduler<T>::state() {
+template <class T> std::vector<StateEntry<T>> Scheduler<T>::state() {
   std::vector<StateEntry<T>> entries{{"t", &t_}};
   for (std::size_t g = 0; g < base_.size(); ++g)
     entries.push_back({fmt::format("group.{}.base_lr", g), &base_[g], StateRule::not_negative});
@@ -85,8 +81,7 @@ Plateau<T>::Plateau(Optimizer<T>& optimizer, PlateauOptions options)
         options.patience, options.threshold, options.min_lr);
 }
 
-template <class T>
-void Plateau<T>::step(double metric) {
+template <class T> void Plateau<T>::step(double metric) {
   if (metric < best_ * (1 - options_.threshold)) {
     best_ = metric;
     without_progress_ = 0;

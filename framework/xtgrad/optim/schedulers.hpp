@@ -15,12 +15,12 @@ Schedule step_decay(std::int64_t every, double factor = 0.1);
 /// (1 + cos(pi t / length)) / 2, scaled to end at `floor` and staying there (Loshchilov and Hutter 2017, equation 5).
 /// Throws unless the length is positive and the floor in [0, 1].
 Schedule cosine(std::int64_t length, double floor = 0);
-/// (t + 1) / length while t < length, then `then`, counted from its 0; without `then` 1. Throws unless the length is positive.
+/// (t + 1) / length while t < length, then `then`, counted from its 0; without `then` 1. Throws unless the length is
+/// positive.
 Schedule warm_up(std::int64_t length, Schedule then = nullptr);
 
 /// Sets each group's learning rate to what it was at construction times the schedule's factor.
-template <class T = float>
-class Scheduler {
+template <class T = float> class Scheduler {
  public:
   /// Sets the rates for t = 0. The optimizer must outlive the scheduler.
   Scheduler(Optimizer<T>& optimizer, Schedule schedule);
@@ -53,8 +53,7 @@ struct PlateauOptions {
 
 /// Lowers the learning rates when a metric, smaller being better and none negative, stops falling: PyTorch's
 /// ReduceLROnPlateau. A metric that is NaN is no progress.
-template <class T = float>
-class Plateau {
+template <class T = float> class Plateau {
  public:
   /// Throws if an option is out of range. The optimizer must outlive it.
   explicit Plateau(Optimizer<T>& optimizer, PlateauOptions options = {});

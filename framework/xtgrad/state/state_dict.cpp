@@ -31,8 +31,7 @@ std::string problem(const StateEntry<T>& entry, const typename StateDict<T>::val
 
 }  // namespace
 
-template <class T>
-StateDict<T> copy_state(const std::vector<StateEntry<T>>& entries) {
+template <class T> StateDict<T> copy_state(const std::vector<StateEntry<T>>& entries) {
   StateDict<T> state;
   for (const StateEntry<T>& entry : entries)
     if (auto* const* tensor = std::get_if<Tensor<T>*>(&entry.place))

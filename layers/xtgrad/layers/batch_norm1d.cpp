@@ -27,8 +27,7 @@ BatchNorm1d<T>::BatchNorm1d(std::size_t C, BatchNorm1dOptions options)
   }
 }
 
-template <class T>
-Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
+template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
   const ChannelLayout layout = channel_layout("BatchNorm1d", x.shape());
   if (layout.C != C_)
     fail("BatchNorm1d: input is {}, with {} channels on axis 1, expected {}{}", x.shape(), layout.C, C_,
@@ -56,8 +55,7 @@ Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
   return std::move(result.y);
 }
 
-template <class T>
-void BatchNorm1d<T>::commit(const Moments& batch) {
+template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
   if (batch.count == 0) return;
   const auto unbiased = [&](std::size_t c) { return batch.m2(c) / static_cast<double>(batch.count - 1); };
   if (options_.non_finite == NonFinite::skip)
@@ -79,47 +77,40 @@ void BatchNorm1d<T>::commit(const Moments& batch) {
   }
 }
 
-template <class T>
-void BatchNorm1d<T>::check_tracked(const char* what) const {
+template <class T> void BatchNorm1d<T>::check_tracked(const char* what) const {
   check(options_.track_running_stats,
         "BatchNorm1d: {} needs running statistics; construct it with track_running_stats = true", what);
 }
 
-template <class T>
-void BatchNorm1d<T>::statistics(Statistics which) {
+template <class T> void BatchNorm1d<T>::statistics(Statistics which) {
   if (which == Statistics::running) check_tracked("Statistics::running");
   statistics_ = which;
 }
 
-template <class T>
-void BatchNorm1d<T>::update(bool on) {
+template <class T> void BatchNorm1d<T>::update(bool on) {
   if (on) check_tracked("update");
   update_ = on;
 }
 
-template <class T>
-void BatchNorm1d<T>::freeze() {
+template <class T> void BatchNorm1d<T>::freeze() {
   check_tracked("freeze");
   statistics_ = Statistics::running;
   update_ = false;
   frozen_ = true;
 }
 
-template <class T>
-void BatchNorm1d<T>::unfreeze() {
+template <class T> void BatchNorm1d<T>::unfreeze() {
   frozen_ = false;
   mode_changed(this->training());
 }
 
-template <class T>
-void BatchNorm1d<T>::mode_changed(bool training) {
+template <class T> void BatchNorm1d<T>::mode_changed(bool training) {
   if (frozen_ || !options_.track_running_stats) return;
   statistics_ = training ? Statistics::batch : Statistics::running;
   update_ = training;
 }
 
-template <class T>
-void BatchNorm1d<T>::set_running_statistics(const Array<T>& mean, const Array<T>& var) {
+template <class T> void BatchNorm1d<T>::set_running_statistics(const Array<T>& mean, const Array<T>& var) {
   check_tracked("set_running_statistics");
   for (const Array<T>* statistic : {&mean, &var})
     check(statistic->shape() == Shape{C_}, "BatchNorm1d: a running statistic is {}, expected ({},)", statistic->shape(),
@@ -130,8 +121,7 @@ void BatchNorm1d<T>::set_running_statistics(const Array<T>& mean, const Array<T>
   running_var_.mutable_value().storage() = var.storage();
 }
 
-template <class T>
-void BatchNorm1d<T>::visit(Visitor<T>& v) {
+template <class T> void BatchNorm1d<T>::visit(Visitor<T>& v) {
   v.parameter("weight", gamma_);
   v.parameter("bias", beta_);
   v.buffer("running_mean", running_mean_);
@@ -139,8 +129,7 @@ void BatchNorm1d<T>::visit(Visitor<T>& v) {
   if (options_.track_running_stats) v.count("num_batches_tracked", num_batches_tracked_);
 }
 
-template <class T>
-std::string BatchNorm1d<T>::name() const {
+template <class T> std::string BatchNorm1d<T>::name() const {
   return fmt::format("BatchNorm1d({}{}{})", C_, options_.affine ? "" : ", not affine",
                      options_.track_running_stats ? "" : ", no running statistics");
 }

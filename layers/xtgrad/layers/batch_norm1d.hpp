@@ -43,8 +43,7 @@ struct BatchNorm1dOptions {
 ///   eval()        running      off
 ///   by hand       either       either; running statistics that are updated normalise as they were before the batch
 ///   freeze()      running      off, and train() of a parent does not change it until unfreeze()
-template <class T = float>
-class BatchNorm1d final : public Layer<BatchNorm1d<T>, T> {
+template <class T = float> class BatchNorm1d final : public Layer<BatchNorm1d<T>, T> {
  public:
   /// Throws if C is 0, eps is negative, or the momentum is outside [0, 1].
   explicit BatchNorm1d(std::size_t C, BatchNorm1dOptions options = {});
@@ -54,8 +53,7 @@ class BatchNorm1d final : public Layer<BatchNorm1d<T>, T> {
   Tensor<T> forward(const Tensor<T>& x) override;
   void visit(Visitor<T>& v) override;
   std::string name() const override;
-  template <class U>
-  BatchNorm1d<U> rebuilt() const {
+  template <class U> BatchNorm1d<U> rebuilt() const {
     BatchNorm1d<U> copy(C_, options_);
     copy.statistics_ = statistics_;
     copy.update_ = update_;
@@ -93,8 +91,7 @@ class BatchNorm1d final : public Layer<BatchNorm1d<T>, T> {
   void set_running_statistics(const Array<T>& mean, const Array<T>& var);
 
  private:
-  template <class U>
-  friend class BatchNorm1d;
+  template <class U> friend class BatchNorm1d;
   void mode_changed(bool training) override;
   void check_tracked(const char* what) const;
   void commit(const Moments& batch);

@@ -8,8 +8,7 @@
 namespace xtgrad {
 
 /// x (N, ...) -> (N, D), D being the product of the other extents. Throws for a scalar.
-template <class T = float>
-class Flatten final : public Layer<Flatten<T>, T> {
+template <class T = float> class Flatten final : public Layer<Flatten<T>, T> {
  public:
   Tensor<T> forward(const Tensor<T>& x) override {
     check(!x.shape().empty(), "Flatten: the input is a scalar, expected (N, ...)");
@@ -18,10 +17,7 @@ class Flatten final : public Layer<Flatten<T>, T> {
     return reshape(x, {x.shape()[0], D});
   }
   std::string name() const override { return "Flatten"; }
-  template <class U>
-  Flatten<U> rebuilt() const {
-    return {};
-  }
+  template <class U> Flatten<U> rebuilt() const { return {}; }
 };
 
 }  // namespace xtgrad

@@ -15,8 +15,7 @@ struct LayerNormOptions {
 
 /// x (..., D): y = gamma * (x - mean) / sqrt(var + eps) + beta with each row's own mean and biased variance. It has no
 /// running statistics, and does the same in both modes.
-template <class T = float>
-class LayerNorm final : public Layer<LayerNorm<T>, T> {
+template <class T = float> class LayerNorm final : public Layer<LayerNorm<T>, T> {
  public:
   /// Throws unless D is 2 or more and eps is a number from 0 up.
   explicit LayerNorm(std::size_t D, LayerNormOptions options = {}) : D_(D), options_(options) {
@@ -42,10 +41,7 @@ class LayerNorm final : public Layer<LayerNorm<T>, T> {
   std::string name() const override {
     return fmt::format("LayerNorm({}{})", D_, options_.affine ? "" : ", not affine");
   }
-  template <class U>
-  LayerNorm<U> rebuilt() const {
-    return LayerNorm<U>(D_, options_);
-  }
+  template <class U> LayerNorm<U> rebuilt() const { return LayerNorm<U>(D_, options_); }
 
  private:
   std::size_t D_;

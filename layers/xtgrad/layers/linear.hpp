@@ -12,8 +12,7 @@ struct LinearOptions {
 
 /// x (N, I) -> (N, O) with weight (O, I) and bias (O), both drawn uniformly from [-1/sqrt(I), 1/sqrt(I)] as
 /// in PyTorch.
-template <class T = float>
-class Linear final : public Layer<Linear<T>, T> {
+template <class T = float> class Linear final : public Layer<Linear<T>, T> {
  public:
   /// Throws if I or O is 0.
   Linear(std::size_t inputs, std::size_t outputs, LinearOptions options = {});
@@ -25,8 +24,7 @@ class Linear final : public Layer<Linear<T>, T> {
   Tensor<T> forward(const Tensor<T>& x) override;
   void visit(Visitor<T>& v) override;
   std::string name() const override;
-  template <class U>
-  Linear<U> rebuilt() const {
+  template <class U> Linear<U> rebuilt() const {
     return {weight_.shape()[1], weight_.shape()[0], {.bias = bias_.defined()}};
   }
 

@@ -12,8 +12,7 @@ namespace xtgrad {
 namespace {
 
 // Lists everything below a module: all members with their full names, all modules with theirs.
-template <class T>
-class Members final : public Visitor<T> {
+template <class T> class Members final : public Visitor<T> {
  public:
   explicit Members(Module<T>& root) {
     modules.emplace_back("", &root);
@@ -51,8 +50,7 @@ std::string padded(std::string text, std::size_t width) {
 
 }  // namespace
 
-template <class T>
-Tensor<T> Module<T>::operator()(const Tensor<T>& x) {
+template <class T> Tensor<T> Module<T>::operator()(const Tensor<T>& x) {
   if (label_ == nullptr) label_all();
   const Scope scope(label_);
   Tensor<T> y = forward(x);
@@ -60,8 +58,7 @@ Tensor<T> Module<T>::operator()(const Tensor<T>& x) {
   return y;
 }
 
-template <class T>
-void Module<T>::label_all() {
+template <class T> void Module<T>::label_all() {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   if (label_ != nullptr) return;  // another thread did it
@@ -71,17 +68,14 @@ void Module<T>::label_all() {
     it->second->label_ = intern(it->first.empty() ? it->second->name() : it->first + " " + it->second->name());
 }
 
-template <class T>
-std::unique_ptr<Module<float>> Module<T>::rebuild(float) const {
+template <class T> std::unique_ptr<Module<float>> Module<T>::rebuild(float) const {
   fail("clone: {} does not say how; derive its class from Layer and write rebuilt()", name());
 }
-template <class T>
-std::unique_ptr<Module<double>> Module<T>::rebuild(double) const {
+template <class T> std::unique_ptr<Module<double>> Module<T>::rebuild(double) const {
   fail("convert: {} does not say how; derive its class from Layer and write rebuilt()", name());
 }
 
-template <class T>
-std::vector<std::pair<std::string, Tensor<T>>> Module<T>::named_parameters() {
+template <class T> std::vector<std::pair<std::string, Tensor<T>>> Module<T>::named_parameters() {
   std::vector<std::pair<std::string, Tensor<T>>> result;
   std::set<const void*> seen;
   for (const auto& [name, parameter] : Members<T>(*this).parameters)
@@ -89,40 +83,32 @@ std::vector<std::pair<std::string, Tensor<T>>> Module<T>::named_parameters() {
   return result;
 }
 
-template <class T>
-std::vector<Tensor<T>> Module<T>::parameters() {
+template <class T> std::vector<Tensor<T>> Module<T>::parameters() {
   std::vector<Tensor<T>> result;
   for (auto& [name, tensor] : named_parameters()) result.push_back(std::move(tensor));
   return result;
 }
 
-template <class T>
-std::size_t Module<T>::parameter_count() {
+template <class T> std::size_t Module<T>::parameter_count() {
   std::size_t count = 0;
   for (const Tensor<T>& p : parameters()) count += p.size();
   return count;
 }
 
-template <class T>
-StateDict<T> Module<T>::state_dict() {
-  return copy_state(Members<T>(*this).state);
-}
+template <class T> StateDict<T> Module<T>::state_dict() { return copy_state(Members<T>(*this).state); }
 
-template <class T>
-void Module<T>::load_state_dict(const StateDict<T>& state) {
+template <class T> void Module<T>::load_state_dict(const StateDict<T>& state) {
   load_state("load_state_dict", Members<T>(*this).state, state);
 }
 
-template <class T>
-void Module<T>::train(bool on) {
+template <class T> void Module<T>::train(bool on) {
   for (const auto& [name, module] : Members<T>(*this).modules) {
     module->training_ = on;
     module->mode_changed(on);
   }
 }
 
-template <class T, class U>
-void detail::copy_members(Module<T>& from, Module<U>& to) {
+template <class T, class U> void detail::copy_members(Module<T>& from, Module<U>& to) {
   const Members<T> source(from);
   const Members<U> target(to);
   check(source.state.size() == target.state.size() && source.modules.size() == target.modules.size(),
@@ -151,10 +137,10 @@ void detail::copy_members(Module<T>& from, Module<U>& to) {
     }
 }
 
-template <class T>
-std::string summary(Module<T>& net, const Shape& row) {
+template <class T> std::string summary(Module<T>& net, const Shape& row) {
   // A batch of three zero rows goes through, the fewest that batch statistics work on without a warning. Hooks note the
-  // shapes. What it leaves in buffers, counts and the generator is undone, whatever happens; parameters are not touched.
+  // shapes. What it leaves in buffers, counts and the generator is undone, whatever happens; parameters are not
+  // touched.
   Shape input{3};
   for (const std::size_t extent : row) input.push_back(extent);
   const Members<T> members(net);

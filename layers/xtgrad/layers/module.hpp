@@ -19,12 +19,10 @@
 
 namespace xtgrad {
 
-template <class T>
-class Module;
+template <class T> class Module;
 
 /// Is shown the members of a module.
-template <class T>
-class Visitor {
+template <class T> class Visitor {
  public:
   virtual ~Visitor() = default;
   /// A trained tensor; passed over if it is undefined (an optional bias, say).
@@ -37,17 +35,14 @@ class Visitor {
 };
 
 /// Is called after a module's forward(x) = y, and may replace y. For gradients, hang a hook on y.
-template <class T>
-using ForwardHook = std::function<void(Module<T>& module, const Tensor<T>& x, Tensor<T>& y)>;
+template <class T> using ForwardHook = std::function<void(Module<T>& module, const Tensor<T>& x, Tensor<T>& y)>;
 
 namespace detail {
-template <class T, class U>
-void copy_members(Module<T>& from, Module<U>& to);
+template <class T, class U> void copy_members(Module<T>& from, Module<U>& to);
 }
 
 /// A function of one tensor with state.
-template <class T = float>
-class Module {
+template <class T = float> class Module {
  public:
   using value_type = T;
 
@@ -104,8 +99,7 @@ class Module {
   void unlabel() noexcept { label_ = nullptr; }
 
  private:
-  template <class A, class B>
-  friend void detail::copy_members(Module<A>&, Module<B>&);
+  template <class A, class B> friend void detail::copy_members(Module<A>&, Module<B>&);
   /// Called when train() or eval() is.
   virtual void mode_changed(bool /*training*/) {}
   void label_all();
@@ -119,14 +113,12 @@ class Module {
 ///
 ///   template <class U>
 ///   MyLayer<U> rebuilt() const;    a new layer with the same sizes, options and switches, whatever its values
-template <class Self, class T>
-class Layer : public Module<T> {
+template <class Self, class T> class Layer : public Module<T> {
  public:
   /// A deep copy: values, switches and modes; what was tied is tied. Hooks stay behind, and no random number is drawn.
   Self clone() { return to<T>(); }
   /// The same in another precision; see convert().
-  template <class U>
-  auto to() {
+  template <class U> auto to() {
     auto copy = anew<U>();
     detail::copy_members(*this, copy);
     return copy;
@@ -135,26 +127,20 @@ class Layer : public Module<T> {
   std::unique_ptr<Module<double>> rebuild(double) const override { return owned(anew<double>()); }
 
  private:
-  template <class U>
-  auto anew() const {
+  template <class U> auto anew() const {
     const KeepGenerator keep;  // initial values that nobody will see
     return static_cast<const Self&>(*this).template rebuilt<U>();
   }
-  template <class L>
-  static std::unique_ptr<Module<typename L::value_type>> owned(L&& layer) {
+  template <class L> static std::unique_ptr<Module<typename L::value_type>> owned(L&& layer) {
     return std::make_unique<L>(std::move(layer));
   }
 };
 
 /// The network in another precision: convert<double>(net).
-template <class U, class L>
-auto convert(L& net) {
-  return net.template to<U>();
-}
+template <class U, class L> auto convert(L& net) { return net.template to<U>(); }
 
 /// A table of the layers: name, output shape and parameters of each, and their total. `row` is the shape of
 /// one row of the input, without the batch axis. No state changes.
-template <class T>
-std::string summary(Module<T>& net, const Shape& row);
+template <class T> std::string summary(Module<T>& net, const Shape& row);
 
 }  // namespace xtgrad

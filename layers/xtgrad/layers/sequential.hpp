@@ -18,8 +18,7 @@ concept ModuleOf = std::derived_from<M, Module<T>>;
 ///
 /// Depth only tells a Sequential from one that holds nothing but it: Sequential{Sequential{...}} is a network
 /// with one child, not a copy.
-template <class T = float, int Depth = 0>
-class Sequential final : public Layer<Sequential<T, Depth>, T> {
+template <class T = float, int Depth = 0> class Sequential final : public Layer<Sequential<T, Depth>, T> {
  public:
   /// Takes over the modules.
   template <class... M>
@@ -29,8 +28,7 @@ class Sequential final : public Layer<Sequential<T, Depth>, T> {
   }
 
   /// Appends a module.
-  template <ModuleOf<T> M>
-  void add(M&& module) {
+  template <ModuleOf<T> M> void add(M&& module) {
     modules_.push_back(std::make_unique<M>(std::move(module)));
     this->unlabel();
   }
@@ -39,10 +37,7 @@ class Sequential final : public Layer<Sequential<T, Depth>, T> {
   /// Module i. Throws std::out_of_range if there is none.
   Module<T>& operator[](std::size_t i) { return *modules_.at(i); }
   /// Module i as an M. Throws std::out_of_range or std::bad_cast.
-  template <class M>
-  M& get(std::size_t i) {
-    return dynamic_cast<M&>(*modules_.at(i));
-  }
+  template <class M> M& get(std::size_t i) { return dynamic_cast<M&>(*modules_.at(i)); }
 
   Tensor<T> forward(const Tensor<T>& x) override {
     Tensor<T> y = x;
@@ -53,25 +48,21 @@ class Sequential final : public Layer<Sequential<T, Depth>, T> {
     for (std::size_t i = 0; i < modules_.size(); ++i) v.child(std::to_string(i), *modules_[i]);
   }
   std::string name() const override { return "Sequential"; }
-  template <class U>
-  Sequential<U, Depth> rebuilt() const {
+  template <class U> Sequential<U, Depth> rebuilt() const {
     Sequential<U, Depth> copy;
     for (const auto& module : modules_) copy.modules_.push_back(module->rebuild(U()));
     return copy;
   }
 
  private:
-  template <class U, int D>
-  friend class Sequential;
+  template <class U, int D> friend class Sequential;
   Sequential() = default;
 
   std::vector<std::unique_ptr<Module<T>>> modules_;
 };
 
-template <class M, class... More>
-Sequential(M&&, More&&...) -> Sequential<typename M::value_type>;
+template <class M, class... More> Sequential(M&&, More&&...) -> Sequential<typename M::value_type>;
 // Explicit, so that `Sequential net = make_net();` is the network that make_net returned.
-template <class T, int Depth>
-explicit Sequential(Sequential<T, Depth>&&) -> Sequential<T, Depth + 1>;
+template <class T, int Depth> explicit Sequential(Sequential<T, Depth>&&) -> Sequential<T, Depth + 1>;
 
 }  // namespace xtgrad

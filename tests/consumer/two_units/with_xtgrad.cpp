@@ -17,8 +17,7 @@ void expect(const char* what, double actual, double expected) {
   ++failures;
 }
 
-template <class T>
-void check() {
+template <class T> void check() {
   const xtgrad::Tensor<T> t{{1, 2, 3}, {4, 6, 9}};
 
   const xt::xarray<T> variance = xt::variance(t.value(), {0});

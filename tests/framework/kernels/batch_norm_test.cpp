@@ -19,8 +19,7 @@ constexpr double kCancelled = 1e-12;
 constexpr double kEps = 1e-5;
 
 /// One batch and all that is exactly true of it.
-template <class T>
-struct Batch {
+template <class T> struct Batch {
   std::size_t m, C;
   std::vector<T> x, dy, gamma, beta;
   std::vector<Quad> mu, m2, inv_std, sum_dy, sum_dy_xhat, size_dy, size_dy_xhat;
@@ -65,19 +64,16 @@ struct Measured {
   kernels::Channels view() const { return {shift.data(), offset.data(), inv_std.data()}; }
 };
 
-template <class T>
-void expect_near(T got, Quad exact, Quad terms, const char* what) {
+template <class T> void expect_near(T got, Quad exact, Quad terms, const char* what) {
   const Quad allowed = sizeof(T) == 4 ? std::max(test::ulp<T>(exact), static_cast<Quad>(kCancelled) * terms)
                                       : static_cast<Quad>(kCancelled) * terms;
   EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(got) - exact)), static_cast<double>(allowed))
       << what << ": " << got << ", expected " << static_cast<double>(exact);
 }
 
-template <class T>
-class BatchNormKernel : public testing::Test {
+template <class T> class BatchNormKernel : public testing::Test {
  protected:
-  template <class F>
-  static void for_each_batch(F f) {
+  template <class F> static void for_each_batch(F f) {
     for (const double mean : {0.0, 1e3, 1e6})
       for (const std::size_t m : {2U, 3U, 7U, 8U, 9U, 33U, 1000U})
         for (const std::size_t C : {1U, 7U, 8U, 9U, 16U, 33U}) {

@@ -10,8 +10,7 @@ TEST(Dispatch, ChoosesTheBestInstructionSetOfTheProcessor) {
   EXPECT_STREQ(kernels::table<double>().instruction_set, test::instruction_sets<double>()[0].instruction_set);
 }
 
-template <class T>
-void expect_complete(const kernels::Table<T>& table) {
+template <class T> void expect_complete(const kernels::Table<T>& table) {
   for (const kernels::Elementwise<T>& op : table.elementwise) EXPECT_NE(op.value, nullptr);
   EXPECT_NE(table.add_to, nullptr);
   EXPECT_NE(table.sum, nullptr);

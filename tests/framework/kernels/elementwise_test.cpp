@@ -19,15 +19,12 @@ constexpr double kLog = 2;
 constexpr double kTanh = 3;
 constexpr double kSigmoid = 3;
 
-template <class Op>
-constexpr int index = Kernels::index<Op>();
+template <class Op> constexpr int index = Kernels::index<Op>();
 
-template <class T>
-class Elementwise : public testing::Test {
+template <class T> class Elementwise : public testing::Test {
  protected:
   /// Calls f(table) for each instruction set, saying which where something fails.
-  template <class F>
-  static void for_each_set(F f) {
+  template <class F> static void for_each_set(F f) {
     for (const kernels::Table<T>& table : test::instruction_sets<T>()) {
       SCOPED_TRACE(table.instruction_set);
       f(table);
@@ -54,8 +51,7 @@ class Elementwise : public testing::Test {
   }
 
   /// Expects f, in long double, of every x to within `bound`.
-  template <class F>
-  static void expect_values(int op, const std::vector<T>& x, F f, double bound) {
+  template <class F> static void expect_values(int op, const std::vector<T>& x, F f, double bound) {
     for_each_set([&](const kernels::Table<T>& table) {
       const std::vector<T> z = value(table.elementwise[op], {x});
       for (std::size_t i = 0; i < x.size(); ++i)
@@ -66,16 +62,14 @@ class Elementwise : public testing::Test {
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(Elementwise, Precisions);
 
-template <class T>
-std::vector<T> joined(std::initializer_list<std::vector<T>> parts) {
+template <class T> std::vector<T> joined(std::initializer_list<std::vector<T>> parts) {
   std::vector<T> all;
   for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
   return all;
 }
 
 /// Edge values, values around 1, and values of every magnitude.
-template <class T>
-std::vector<T> unary_inputs() {
+template <class T> std::vector<T> unary_inputs() {
   std::vector<T> magnitudes;
   std::mt19937_64 engine(7);
   using Limits = std::numeric_limits<T>;
@@ -86,8 +80,7 @@ std::vector<T> unary_inputs() {
 }
 
 /// Around the places where e^x leaves the range of T and where it becomes subnormal.
-template <class T>
-std::vector<T> exp_inputs() {
+template <class T> std::vector<T> exp_inputs() {
   std::vector<T> ends = sizeof(T) == 4
                             ? joined({test::between<T>(-104.5, -87, 3000), test::between<T>(87.5, 89, 3000)})
                             : joined({test::between<T>(-746, -707, 3000), test::between<T>(708.5, 710.5, 3000)});
@@ -98,8 +91,7 @@ std::vector<T> exp_inputs() {
 }
 
 /// Pairs of edge values, and pairs of ordinary ones.
-template <class T>
-std::pair<std::vector<T>, std::vector<T>> binary_inputs() {
+template <class T> std::pair<std::vector<T>, std::vector<T>> binary_inputs() {
   std::vector<T> x = test::normal<T>(0, 3, 3000, 1), y = test::normal<T>(0, 3, 3000, 2);
   for (const T a : test::edge_values<T>())
     for (const T b : test::edge_values<T>()) {
@@ -340,15 +332,11 @@ TYPED_TEST(Elementwise, OpsWhoseDerivativeReadsNothingHaveNoKernelForIt) {
 // --- Loops
 
 constexpr long kLongest = 70;
-template <class... Ops>
-constexpr auto arities(List<Ops...>) {
-  return std::array{static_cast<int>(arity<Ops>)...};
-}
+template <class... Ops> constexpr auto arities(List<Ops...>) { return std::array{static_cast<int>(arity<Ops>)...}; }
 constexpr auto kArity = arities(Kernels());
 
 /// Inputs for any op: edge values in between ordinary ones. The ends of exp are met by one lane in some registers.
-template <class T>
-std::vector<T> stream(std::uint64_t seed) {
+template <class T> std::vector<T> stream(std::uint64_t seed) {
   std::vector<T> x = test::normal<T>(0, 2, kLongest, seed);
   const std::vector<T> edges = joined({test::edge_values<T>(), {T(88.5), T(-88), T(-103), T(709.5), T(-709), T(-744)}});
   for (std::size_t i = seed; i < x.size(); i += 3) x[i] = edges[(i * 7 + seed) % edges.size()];

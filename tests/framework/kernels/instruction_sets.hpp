@@ -31,8 +31,7 @@ namespace xtgrad::test {
   }()
 
 /// The tables, the best first.
-template <class T>
-const std::vector<kernels::Table<T>>& instruction_sets() {
+template <class T> const std::vector<kernels::Table<T>>& instruction_sets() {
   static const std::vector<kernels::Table<T>> tables = [] {
     std::vector<kernels::Table<T>> available;
 #ifdef __x86_64__

@@ -12,8 +12,7 @@ using test::Quad;
 // Partial sums of doubles: what rounding may cost, of the sum of absolute terms.
 constexpr double kSumError = 1e-14;
 
-template <class T>
-class Reduce : public testing::Test {};
+template <class T> class Reduce : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(Reduce, Precisions);
 

@@ -18,13 +18,11 @@ using test::variable;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
-template <class T>
-class ElementwiseOps : public testing::Test {};
+template <class T> class ElementwiseOps : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(ElementwiseOps, Precisions);
 
-template <class T>
-T derivative(Tensor<T> (*f)(const Tensor<T>&), T x) {
+template <class T> T derivative(Tensor<T> (*f)(const Tensor<T>&), T x) {
   const Tensor<T> leaf = variable(Tensor<T>(x));
   return grad(f(leaf), {leaf})[0].item();
 }
@@ -171,12 +169,8 @@ TEST(Broadcasting, OfNothingIsNothing) {
 struct SquareTimes {
   static constexpr const char* name = "square_times";
   static constexpr unsigned saves[] = {formulas::kX | formulas::kY, formulas::kX};
-  template <class V>
-  static V value(const V& x, const V& y) {
-    return x * x * y;
-  }
-  template <unsigned long I, class V>
-  static V vjp(const V& dz, const V&, const V& x, const V& y) {
+  template <class V> static V value(const V& x, const V& y) { return x * x * y; }
+  template <unsigned long I, class V> static V vjp(const V& dz, const V&, const V& x, const V& y) {
     if constexpr (I == 0) return dz * (x + x) * y;
     return dz * x * x;
   }
@@ -211,8 +205,7 @@ TEST(UsersOp, SavesOnlyWhatItSays) {
 // --- Values against long double
 
 /// The distance of `actual` from `exact` in units of the last place of T.
-template <class T>
-long double ulps(T actual, long double exact) {
+template <class T> long double ulps(T actual, long double exact) {
   const T rounded = static_cast<T>(exact);
   if (actual == rounded || (std::isnan(actual) && std::isnan(rounded))) return 0;
   const long double unit =

@@ -37,8 +37,7 @@ struct Function {
   std::function<Tensor<double>(const Doubles&)> in_double;
   std::function<Tensor<float>(const Floats&)> in_float;
 
-  template <class F>
-  Function(F f) : in_double(f), in_float(f) {}  // NOLINT: rows are written as lambdas
+  template <class F> Function(F f) : in_double(f), in_float(f) {}  // NOLINT: rows are written as lambdas
 };
 
 struct Case {
@@ -142,8 +141,7 @@ std::vector<Case> ternary(const Function& f) {
   return cases;
 }
 
-template <class Reduce>
-std::vector<Case> reductions(Reduce reduce) {
+template <class Reduce> std::vector<Case> reductions(Reduce reduce) {
   Shapes shapes = all_shapes(2, {0, 1, 4});
   for (const Shape& shape : Shapes{{2, 3, 2},
                                    {1, 3, 2},
@@ -261,20 +259,15 @@ struct Affine {
     if (beta) shapes.push_back({x[1]});
     return shapes;
   }
-  template <class T>
-  Tensor<T> gamma_of(const std::vector<Tensor<T>>& in) const {
-    return gamma ? in[1] : Tensor<T>();
-  }
-  template <class T>
-  Tensor<T> beta_of(const std::vector<Tensor<T>>& in) const {
+  template <class T> Tensor<T> gamma_of(const std::vector<Tensor<T>>& in) const { return gamma ? in[1] : Tensor<T>(); }
+  template <class T> Tensor<T> beta_of(const std::vector<Tensor<T>>& in) const {
     return beta ? in.back() : Tensor<T>();
   }
   std::string name() const { return std::string(gamma ? " gamma" : "") + (beta ? " beta" : ""); }
 };
 constexpr Affine kAffine[] = {{false, false}, {true, false}, {false, true}, {true, true}};
 
-template <class BatchNorm>
-std::vector<Case> batch_norm_cases(BatchNorm batch_norm, bool small_only) {
+template <class BatchNorm> std::vector<Case> batch_norm_cases(BatchNorm batch_norm, bool small_only) {
   Shapes shapes{{2, 1},    {2, 2},    {2, 3},    {3, 1},    {3, 2},    {4, 3},    {7, 2},
                 {0, 2},    {3, 0},    {1, 2, 2}, {2, 2, 1}, {3, 1, 1}, {1, 2, 3}, {2, 2, 2},
                 {2, 3, 2}, {3, 2, 2}, {0, 2, 2}, {2, 2, 0}, {2, 0, 2}};
@@ -296,8 +289,7 @@ std::vector<Case> batch_norm_cases(BatchNorm batch_norm, bool small_only) {
   return cases;
 }
 
-template <class T>
-Array<T> running(std::size_t C, double first, double step) {
+template <class T> Array<T> running(std::size_t C, double first, double step) {
   Array<T> statistic = empty_array<T>({C});
   for (std::size_t c = 0; c < C; ++c) statistic(c) = static_cast<T>(first + step * static_cast<double>(c));
   return statistic;
@@ -329,8 +321,7 @@ std::vector<Case> batch_norm_running_cases() {
   return cases;
 }
 
-template <class Loss>
-std::vector<Case> label_cases(Loss loss) {
+template <class Loss> std::vector<Case> label_cases(Loss loss) {
   std::vector<Case> cases;
   for (const std::size_t N : Extents{0, 1, 2, 3, 5})
     for (const std::size_t C : Extents{2, 3, 4, 7}) {  // with one class the loss is constant
@@ -349,8 +340,7 @@ std::vector<Case> mse_cases() {
 }
 
 /// A constant that keeps the elements of x (|x| < 2) far from each other, in an order of no meaning.
-template <class T>
-Tensor<T> spread(const Tensor<T>& x) {
+template <class T> Tensor<T> spread(const Tensor<T>& x) {
   Array<T> z = empty_array<T>(x.shape());
   for (std::size_t i = 0; i < x.size(); ++i) z.data()[i] = static_cast<T>(5 * ((7 * i + 3) % 101));
   return z;
@@ -389,8 +379,7 @@ std::vector<Case> concat_cases() {
   return cases;
 }
 
-template <class F>
-std::vector<Case> index_cases(F f) {
+template <class F> std::vector<Case> index_cases(F f) {
   std::vector<Case> cases;
   for (const Shape& rest : all_shapes(2, {0, 1, 3}))
     for (const Labels& indices : {Labels{2, 0, 1, 0}, Labels{1}, Labels{0, 0, 0}, Labels{2, 1, 0}}) {
@@ -404,15 +393,13 @@ std::vector<Case> index_cases(F f) {
 }
 struct Gather {
   static std::size_t extent(const Labels&) { return 3; }
-  template <class T>
-  Tensor<T> operator()(const Tensor<T>& x, const Labels& indices) const {
+  template <class T> Tensor<T> operator()(const Tensor<T>& x, const Labels& indices) const {
     return gather(x, indices);
   }
 };
 struct ScatterAdd {
   static std::size_t extent(const Labels& indices) { return indices.size(); }
-  template <class T>
-  Tensor<T> operator()(const Tensor<T>& x, const Labels& indices) const {
+  template <class T> Tensor<T> operator()(const Tensor<T>& x, const Labels& indices) const {
     return scatter_add(x, indices, 3);
   }
 };
@@ -434,8 +421,7 @@ std::vector<Case> layer_norm_cases() {
   return cases;
 }
 
-template <class Loss>
-std::vector<Case> reduced_loss_cases(const Shapes& shapes, Loss loss) {
+template <class Loss> std::vector<Case> reduced_loss_cases(const Shapes& shapes, Loss loss) {
   std::vector<Case> cases;
   for (const Shape& shape : shapes)
     for (const Reduction r : {Reduction::mean, Reduction::sum, Reduction::none})
@@ -448,13 +434,11 @@ std::vector<Case> reduced_loss_cases(const Shapes& shapes, Loss loss) {
 struct Softplus {
   static constexpr const char* name = "softplus";
   static constexpr unsigned saves[] = {formulas::kX};
-  template <class V>
-  static V value(const V& x) {
+  template <class V> static V value(const V& x) {
     using std::exp, std::log;
     return log(V(1) + exp(x));
   }
-  template <class V>
-  static V vjp(const V& dz, const V&, const V& x) {
+  template <class V> static V vjp(const V& dz, const V&, const V& x) {
     using std::exp;
     return dz / (V(1) + exp(-x));
   }
@@ -570,8 +554,7 @@ Doubles draw(const Row& row, const Case& c, unsigned subset, std::uint64_t seed)
 }
 
 /// Calls visit(case, subset, order) for every sample of a row.
-template <class Visit>
-void for_each_sample(const Row& row, Visit visit) {
+template <class Visit> void for_each_sample(const Row& row, Visit visit) {
   for (const Case& c : row.cases)
     for (unsigned subset = 1; subset < 1U << c.inputs.size(); ++subset) {
       bool differentiable = true;

@@ -28,8 +28,7 @@ struct Row {
   std::vector<long double> p;
   long double loss;
 };
-template <class T>
-Row exact_row(const T* logits, std::size_t C, std::int64_t label) {
+template <class T> Row exact_row(const T* logits, std::size_t C, std::int64_t label) {
   long double largest = static_cast<long double>(logits[0]), total = 0;
   for (std::size_t c = 0; c < C; ++c) largest = std::max(largest, static_cast<long double>(logits[c]));
   Row row{std::vector<long double>(C), 0};
@@ -39,8 +38,7 @@ Row exact_row(const T* logits, std::size_t C, std::int64_t label) {
   return row;
 }
 
-template <class T>
-class CrossEntropy : public testing::Test {};
+template <class T> class CrossEntropy : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(CrossEntropy, Precisions);
 

@@ -26,19 +26,16 @@ constexpr int kSteps = 20;
 constexpr std::size_t kSize = 23;  // full registers and a tail
 
 // What rounding may cost in kSteps steps, where parameters are of the order of 1.
-template <class T>
-constexpr Exact kError = 1000 * static_cast<Exact>(std::numeric_limits<T>::epsilon());
+template <class T> constexpr Exact kError = 1000 * static_cast<Exact>(std::numeric_limits<T>::epsilon());
 
 /// Gives w the gradient g by differentiating <g, w>.
-template <class T>
-void set_gradient(Tensor<T>& w, const Tensor<T>& g) {
+template <class T> void set_gradient(Tensor<T>& w, const Tensor<T>& g) {
   w.zero_grad();
   w.backward(g);
 }
 
 /// Runs an optimizer beside `update(w, g, t)` in long double, which changes w[i] for the gradient g[i] in step t.
-template <class T, class Make, class Update>
-void expect_steps(Make make, Update update) {
+template <class T, class Make, class Update> void expect_steps(Make make, Update update) {
   Generator generator(1);
   Tensor<T> w = variable(generator.normal<T>({kSize}));
   std::vector<Exact> expected(w.data(), w.data() + kSize);
@@ -54,8 +51,7 @@ void expect_steps(Make make, Update update) {
   }
 }
 
-template <class T>
-class Optimizers : public testing::Test {};
+template <class T> class Optimizers : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(Optimizers, Precisions);
 
@@ -228,9 +224,9 @@ TEST(SGD, PassesOverParametersWithoutAGradient) {
   EXPECT_EQ(without.item(), 1);
 }
 
-// Runs 5 steps, carries parameters and state into a new optimizer, and compares 5 more with those of one that never stopped.
-template <class Make>
-void expect_to_go_on(Make make) {
+// Runs 5 steps, carries parameters and state into a new optimizer, and compares 5 more with those of one that never
+// stopped.
+template <class Make> void expect_to_go_on(Make make) {
   Generator generator(1);
   const std::vector<Tensor<double>> start{generator.normal<double>({3}), generator.normal<double>({2, 2})};
   const auto copies = [](const std::vector<Tensor<double>>& from) {

@@ -9,8 +9,9 @@
 #include <stdexcept>
 #include <system_error>
 #include <utility>
-#include <xtgrad/files/csv.hpp>
-#include <xtgrad/files/file.hpp>
+#include <xtgrad/data/check_file.hpp>
+#include <xtgrad/data/csv.hpp>
+#include <xtgrad/data/file.hpp>
 
 namespace xtgrad {
 namespace {
@@ -47,6 +48,10 @@ std::string shown(std::string_view text) {
   std::replace_if(
       line.begin(), line.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }, ' ');
   return fmt::format("\"{}\"{}", line, text.size() > most ? "..." : "");
+}
+
+std::string column_name(const std::vector<std::string>& header, std::size_t c) {
+  return fmt::format("column {}{}", c + 1, header.empty() ? "" : fmt::format(" ({})", shown(header[c])));
 }
 
 constexpr const char* decimal_comma_remedy =
@@ -113,8 +118,7 @@ class Reader {
 
  private:
   // Exceptions must not cross the frames of a C library: they are parked and rethrown by check().
-  template <class Action>
-  void guarded(Action action) {
+  template <class Action> void guarded(Action action) {
     if (failure_) return;
     try {
       action();
@@ -197,8 +201,7 @@ class Reader {
     fail(fmt::format("line {}: {}", row_line_, sentence));
   }
   [[noreturn]] void fail_in_field(std::size_t c, Kind kind) const {
-    const std::string column = csv_.header.empty() ? "" : fmt::format(" ({})", shown(csv_.header[c]));
-    fail_in_row(fmt::format("column {}{}: {}", c + 1, column, complaint(row_[c], kind)));
+    fail_in_row(fmt::format("{}: {}", column_name(csv_.header, c), complaint(row_[c], kind)));
   }
 
   const std::string& name_;
@@ -227,28 +230,51 @@ Csv parse_csv(std::string_view text, const std::string& name) {
 
 Csv read_csv(const std::filesystem::path& path) { return parse_csv(read_file(path), path.string()); }
 
-template <class T>
-Dataset<T> load_csv(const std::filesystem::path& path) {
-  const Csv csv = read_csv(path);
-  if (csv.columns < 2)
-    throw std::runtime_error(
-        fmt::format("{}: one column only; expected features and a last column of labels", path.string()));
-  const std::size_t D = csv.columns - 1;
-  Array<T> x = empty_array<T>({csv.rows, D});
-  Labels y = empty_array<std::int64_t>({csv.rows});
-  for (std::size_t n = 0; n < csv.rows; ++n) {
-    const double* const row = csv.values.data() + n * csv.columns;
-    std::transform(row, row + D, x.data() + n * D, [](double value) { return static_cast<T>(value); });
-    if (row[D] < 0 || row[D] > 1e6 || row[D] != std::floor(row[D]))
-      throw std::runtime_error(
-          fmt::format("{}: data row {}: the label is {}, expected a class 0, 1, 2, ... in the last column",
-                      path.string(), n + 1, row[D]));
-    y(n) = static_cast<std::int64_t>(row[D]);
+namespace {
+
+std::size_t label_column(const Csv& csv, const CsvOptions& options, const std::string& file) {
+  check_file(csv.columns >= 2, file, "one column only; expected features and a column of labels");
+  if (const auto* const name = std::get_if<std::string>(&options.label)) {
+    check_file(!csv.header.empty(), file, "no header names the label column {}; give its index", shown(*name));
+    std::string names;
+    for (const std::string& column : csv.header) names += (names.empty() ? "" : ", ") + shown(column);
+    const auto found = std::find(csv.header.begin(), csv.header.end(), *name);
+    const auto matches = std::count(found, csv.header.end(), *name);
+    check_file(matches == 1, file, "{} columns are named {}, expected one, with the labels; the columns are {}",
+               matches, shown(*name), names);
+    return static_cast<std::size_t>(found - csv.header.begin());
   }
+  const std::ptrdiff_t index = std::get<int>(options.label), columns = static_cast<std::ptrdiff_t>(csv.columns);
+  check_file(-columns <= index && index < columns, file,
+             "no column {} for the labels: there are {}, counted from 0, or from -1 at the end", index, columns);
+  return static_cast<std::size_t>(index < 0 ? index + columns : index);
+}
+
+}  // namespace
+
+template <class T> Dataset<T> load_csv(const std::filesystem::path& path, const CsvOptions& options) {
+  const Csv csv = read_csv(path);
+  const std::string file = path.string();
+  const std::size_t label = label_column(csv, options, file);
+  const std::string label_name = column_name(csv.header, label);
+  Array<T> x = empty_array<T>({csv.rows, csv.columns - 1});
+  Labels y = empty_array<std::int64_t>({csv.rows});
+  T* next = x.data();
+  for (std::size_t n = 0; n < csv.rows; ++n)
+    for (std::size_t c = 0; c < csv.columns; ++c) {
+      const double value = csv.values[n * csv.columns + c];
+      if (c != label) {
+        *next++ = static_cast<T>(value);
+        continue;
+      }
+      check_file(value >= 0 && value <= 1e6 && value == std::floor(value), file,
+                 "data row {}: the label is {}, expected a class 0, 1, 2, ... in {}", n + 1, value, label_name);
+      y(n) = static_cast<std::int64_t>(value);
+    }
   return {std::move(x), std::move(y)};
 }
 
-template Dataset<float> load_csv(const std::filesystem::path&);
-template Dataset<double> load_csv(const std::filesystem::path&);
+template Dataset<float> load_csv(const std::filesystem::path&, const CsvOptions&);
+template Dataset<double> load_csv(const std::filesystem::path&, const CsvOptions&);
 
 }  // namespace xtgrad

@@ -4,7 +4,6 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <limits>
@@ -13,14 +12,14 @@
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
-#include <xtgrad/files/file.hpp>
+#include <xtgrad/data/file.hpp>
 
 namespace xtgrad {
 namespace {
 
 using std::filesystem::path;
 
-constexpr std::size_t chunk_size = 1 << 16;
+constexpr std::size_t chunk_size = 1 << 18;
 constexpr std::string_view gzip_magic = "\x1f\x8b";
 
 [[noreturn]] void fail(const path& file, std::string_view sentence) {
@@ -39,8 +38,12 @@ std::string read_raw(const path& file) {
   if (!stream) fail_with_errno(file, errno);
 
   std::string content;
-  std::array<char, chunk_size> chunk;
-  while (const std::size_t n = std::fread(chunk.data(), 1, chunk.size(), stream.get())) content.append(chunk.data(), n);
+  for (std::size_t n = chunk_size; n == chunk_size;) {  // fewer only at the end, or after an error
+    const std::size_t size = content.size();
+    content.resize(size + chunk_size);
+    n = std::fread(content.data() + size, 1, chunk_size, stream.get());
+    content.resize(size + n);
+  }
   if (std::ferror(stream.get())) fail_with_errno(file, errno);  // a directory opens well and fails here
   return content;
 }
@@ -58,23 +61,34 @@ struct Inflater {
   Inflater& operator=(const Inflater&) = delete;
 };
 
+// What to reserve for a gzip stream: the size in its trailer, lowest byte first. That may be a lie, or another
+// member's, so it is trusted only up to what a file of this length may reasonably hold.
+std::size_t expected_size(std::string_view packed) {
+  std::size_t size = 0;
+  for (std::size_t i = 1; i <= std::min<std::size_t>(packed.size(), 4); ++i)
+    size = size << 8 | static_cast<unsigned char>(packed[packed.size() - i]);
+  return std::min(size, 16 * packed.size());
+}
+
 std::string gunzip(const path& file, std::string_view packed) {
   Inflater inflater;
   z_stream& z = inflater.z;
   std::string content;
-  std::array<Bytef, chunk_size> chunk;
+  content.reserve(expected_size(packed) + chunk_size);  // growing would touch and copy every page again
+  std::size_t written = 0;
 
   for (int status = Z_OK;;) {
     // zlib counts input in 32 bits; larger files are fed piece by piece.
     constexpr std::size_t most = std::numeric_limits<uInt>::max();
     const std::size_t offered = std::min(packed.size(), most);
+    content.resize(written + chunk_size);
     z.next_in = reinterpret_cast<const Bytef*>(packed.data());
     z.avail_in = static_cast<uInt>(offered);
-    z.next_out = chunk.data();
-    z.avail_out = static_cast<uInt>(chunk.size());
+    z.next_out = reinterpret_cast<Bytef*>(content.data() + written);
+    z.avail_out = chunk_size;
     status = inflate(&z, Z_NO_FLUSH);
     packed.remove_prefix(offered - z.avail_in);
-    content.append(chunk.data(), chunk.data() + (chunk.size() - z.avail_out));
+    written += chunk_size - z.avail_out;
 
     if (status == Z_MEM_ERROR) throw std::bad_alloc();
     if (status == Z_BUF_ERROR)  // no progress: more input was needed, and there is none
@@ -83,12 +97,14 @@ std::string gunzip(const path& file, std::string_view packed) {
       fail(file,
            fmt::format("the gzip stream is corrupt ({}); copy or download the file again", z.msg ? z.msg : "bad data"));
     if (status == Z_STREAM_END) {
-      if (packed.empty()) return content;
+      if (packed.empty()) break;
       if (!packed.starts_with(gzip_magic))
         fail(file, fmt::format("{} bytes that are not gzip follow the gzip stream; cut them off", packed.size()));
       inflateReset(&z);
     }
   }
+  content.resize(written);
+  return content;
 }
 
 }  // namespace

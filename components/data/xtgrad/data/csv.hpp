@@ -1,7 +1,6 @@
 // Tables of numbers from CSV text (RFC 4180, optionally gzipped).
 //
-// Fields are separated by commas and may be quoted; numbers have a decimal point, whatever the locale. A
-// leading
+// Fields are separated by commas and may be quoted; numbers have a decimal point, whatever the locale. A leading
 // '+' and spaces around a number are allowed; a byte order mark and blank lines are skipped; lines end in LF,
 // CRLF or CR. The first row is a header if and only if one of its fields is not a number.
 //
@@ -14,6 +13,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 #include <xtgrad/data/dataset.hpp>
 
@@ -31,9 +31,13 @@ Csv read_csv(const std::filesystem::path& path);
 /// The same for text in memory; `name` stands for the file in errors.
 Csv parse_csv(std::string_view text, const std::string& name);
 
-/// The rows of a CSV file whose last column is a class label 0, 1, 2, ...
-/// Throws std::runtime_error naming the file, and the row of a label that is not one.
-template <class T = float>
-Dataset<T> load_csv(const std::filesystem::path& path);
+/// Options of load_csv.
+struct CsvOptions {
+  std::variant<int, std::string> label = -1;  ///< the column of labels: its name, or its index (-1: the last)
+};
+
+/// The rows of a CSV file: one column is a class label 0, 1, 2, ..., the others are x in the order of the file.
+/// Throws std::runtime_error naming the file, and the row of a label that is not a class.
+template <class T = float> Dataset<T> load_csv(const std::filesystem::path& path, const CsvOptions& options = {});
 
 }  // namespace xtgrad

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 #include <vector>
-#include <xtgrad/files/csv.hpp>
+#include <xtgrad/data/csv.hpp>
 
 namespace {
 

@@ -1,15 +1,17 @@
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
 #include <string>
-#include <xtgrad/files/file.hpp>
+#include <xtgrad/data/file.hpp>
+
+#include "support.hpp"
 
 namespace {
 
 using xtgrad::read_file;
+using xtgrad::test::gzip;
 
 /// A file that is written for one test and removed after it.
 class FileTest : public testing::Test {
@@ -33,21 +35,6 @@ class FileTest : public testing::Test {
 
   std::string path_;
 };
-
-std::string gzip(const std::string& bytes) {
-  z_stream z{};
-  deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-  std::string in = bytes;
-  std::string out(deflateBound(&z, static_cast<uLong>(in.size())), '\0');
-  z.next_in = reinterpret_cast<Bytef*>(in.data());
-  z.avail_in = static_cast<uInt>(in.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  deflate(&z, Z_FINISH);
-  out.resize(z.total_out);
-  deflateEnd(&z);
-  return out;
-}
 
 /// Bytes of every value, several of the reader's chunks long.
 std::string long_text() {
@@ -93,6 +80,24 @@ TEST_F(FileTest, HighlyPackedGzipIsReadWhole) {
   EXPECT_TRUE(read_file(path_) == zeros);
 }
 
+TEST_F(FileTest, NoByteIsLostWhereTheReadersChunksMeet) {
+  const std::string text = long_text();
+  for (std::size_t chunk : {1U << 16, 1U << 18, 1U << 19})
+    for (std::size_t size : {chunk - 1, chunk, chunk + 1}) {
+      const std::string part = text.substr(0, size);
+      write(part);
+      EXPECT_TRUE(read_file(path_) == part) << size;
+      write(gzip(part));
+      EXPECT_TRUE(read_file(path_) == part) << size << " bytes, gzipped";
+    }
+}
+
+TEST_F(FileTest, ALongMemberBeforeAShortOneIsReadWhole) {
+  const std::string text = long_text();
+  write(gzip(text) + gzip("end"));
+  EXPECT_TRUE(read_file(path_) == text + "end");
+}
+
 TEST_F(FileTest, AGzipOfNothingIsAnEmptyString) {
   write(gzip(""));
   EXPECT_EQ(read_file(path_), "");
@@ -134,6 +139,13 @@ TEST_F(FileTest, AWrongChecksumIsRefused) {
 TEST_F(FileTest, AWrongLengthIsRefused) {
   std::string packed = gzip("some text");
   packed.back() = 1;
+  write(packed);
+  EXPECT_EQ(error(), path_ + ": the gzip stream is corrupt (incorrect length check); copy or download the file again");
+}
+
+TEST_F(FileTest, ALengthBeyondAllMemoryIsRefusedAsWrong) {
+  std::string packed = gzip(long_text());
+  packed.replace(packed.size() - 4, 4, 4, '\xff');
   write(packed);
   EXPECT_EQ(error(), path_ + ": the gzip stream is corrupt (incorrect length check); copy or download the file again");
 }

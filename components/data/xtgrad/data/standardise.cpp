@@ -1,0 +1,43 @@
+#include "xtgrad/data/standardise.hpp"
+
+#include <cmath>
+
+#include "xtgrad/check.hpp"
+#include "xtgrad/kernels/table.hpp"
+
+namespace xtgrad {
+
+template <class T> Standardise<T>::Standardise(const Tensor<T>& x) {
+  const Shape& shape = x.shape();
+  check(shape.size() == 2 && shape[0] > 0, "Standardise: x is {}, expected (N, D) with at least one row", shape);
+  const std::size_t N = shape[0], D = shape[1];
+  Array<double> offset = empty_array<double>({D});
+  mean_ = std_ = offset;
+  kernels::table<T>().batch_moments(static_cast<long>(N), static_cast<long>(D), x.data(), mean_.data(), offset.data(),
+                                    std_.data());
+  for (std::size_t d = 0; d < D; ++d) {
+    mean_(d) += offset(d);
+    std_(d) = std::sqrt(std_(d) / static_cast<double>(N));
+    check(std::isfinite(std_(d)), "Standardise: column {} is not finite; remove those rows or fill in values", d);
+  }
+}
+
+template <class T> Tensor<T> Standardise<T>::apply(const Tensor<T>& x) const {
+  const std::size_t D = mean_.size();
+  check(x.shape().size() == 2 && x.shape()[1] == D, "Standardise: x is {}, expected (N, {})", x.shape(), D);
+  Array<T> z = empty_array<T>(x.shape());
+  const double* const mean = mean_.data();
+  const double* const std = std_.data();
+  for (std::size_t n = 0; n < x.shape()[0]; ++n)
+    for (std::size_t d = 0; d < D; ++d) {
+      const T value = x.data()[n * D + d];
+      if (!std::isfinite(value)) fail("Standardise: column {} is {} in row {}, expected finite values", d, value, n);
+      z.data()[n * D + d] = std[d] == 0 ? T(0) : static_cast<T>((static_cast<double>(value) - mean[d]) / std[d]);
+    }
+  return z;
+}
+
+template class Standardise<float>;
+template class Standardise<double>;
+
+}  // namespace xtgrad
