@@ -128,7 +128,7 @@ TrainMlpTakesAUsersFile() {
   cmp <(cut -d, -f1-5 name.csv) <(cut -d, -f1-5 index.csv)
   awk -F, '$1 == "batchnorm" && $2 == 20 { exit !($5 >= 0.95) }' name.csv || fail "$(cat name.csv)"
   refuses 'kind' "$bin/train_mlp" --data data.csv --label kind
-  refuses '4 columns' "$bin/train_mlp" --data data.csv --label 4
+  refuses 'there are 4' "$bin/train_mlp" --data data.csv --label 4
 }
 
 UnknownDataGetsOneLineWithTheNamesThereAre() {
