@@ -120,7 +120,7 @@ TEST(Clone, TiesWhatWasTied) {
   Tied<float> copy = layer.clone();
   EXPECT_EQ(copy.parameters().size(), 3u);
   EXPECT_EQ(numbers(copy), numbers(layer));
-  SGD sgd(copy.parameters(), {.lr = 0.1F});
+  SGD sgd(copy.parameters(), {.lr = 0.1});
   copy(Tensor<>{{1, 2, 3}}).backward(Tensor<>::ones({1, 3}));
   sgd.step();
   const auto state = numbers(copy);
