@@ -27,13 +27,21 @@ namespace {
 
 std::atomic<bool> counting{false};
 std::atomic<std::size_t> calls{0};
+std::atomic<std::int64_t> live{0};  // blocks that were not freed yet, whether counting or not
 
 void* counted(std::size_t bytes, std::size_t alignment) {
   if (counting.load(std::memory_order_relaxed)) calls.fetch_add(1, std::memory_order_relaxed);
   // aligned_alloc wants a multiple of the alignment, and not zero bytes.
   const std::size_t rounded = (bytes + alignment) / alignment * alignment;
-  if (void* const block = std::aligned_alloc(alignment, rounded)) return block;
-  throw std::bad_alloc();
+  void* const block = std::aligned_alloc(alignment, rounded);
+  if (block == nullptr) throw std::bad_alloc();
+  live.fetch_add(1, std::memory_order_relaxed);
+  return block;
+}
+
+void give_back(void* block) noexcept {
+  if (block != nullptr) live.fetch_sub(1, std::memory_order_relaxed);
+  std::free(block);
 }
 
 constexpr std::size_t kPlain = alignof(std::max_align_t);
@@ -46,10 +54,10 @@ constexpr std::size_t kPlain = alignof(std::max_align_t);
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
 }
-[[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
-[[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
-[[gnu::noinline]] void operator delete(void* block, std::align_val_t) noexcept { std::free(block); }
-[[gnu::noinline]] void operator delete(void* block, std::size_t, std::align_val_t) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block) noexcept { give_back(block); }
+[[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { give_back(block); }
+[[gnu::noinline]] void operator delete(void* block, std::align_val_t) noexcept { give_back(block); }
+[[gnu::noinline]] void operator delete(void* block, std::size_t, std::align_val_t) noexcept { give_back(block); }
 
 namespace xtgrad {
 namespace {
@@ -200,6 +208,22 @@ TYPED_TEST(TrainingStep, OverThreeAxesAllocatesNothing) {
     bn.beta().zero_grad();
     bn(x).backward(dy);
   });
+}
+
+TYPED_TEST(TrainingStep, AThousandTimesLeavesNothingAlive) {
+  // Nodes, values and the optimizer's state: all is gone with the network, and the pool hands back what it kept.
+  const auto live_after = [](int steps) {
+    {
+      Network<TypeParam> n;
+      Adam<TypeParam> adam(n.net.parameters());
+      for (int i = 0; i < steps; ++i) n.step(adam, n.x, n.y);
+    }
+    memory::trim();
+    return live.load();
+  };
+  const std::int64_t before = live_after(1);  // with the labels, which stay
+  const std::int64_t after = live_after(1000);
+  EXPECT_EQ(after, before);
 }
 
 TYPED_TEST(TrainingStep, TenThousandTimesLosesNoMemory) {

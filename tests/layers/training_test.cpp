@@ -107,6 +107,45 @@ TYPED_TEST(Training, OnTwoThreadsGivesTheBitsOfOneAfterTheOther) {
   for (std::size_t i = 0; i < 2; ++i) expect_same_state(serial[i], *parallel[i]);
 }
 
+TYPED_TEST(Training, AnyNumberOfThreadsGivesTheSameLossesAndWeights) {
+  // Wide enough that the products of both passes are split into blocks.
+  using T = TypeParam;
+  struct OneThread {
+    ~OneThread() { set_num_threads(1); }
+  } const afterwards;
+  constexpr std::size_t kRows = 512, kWidth = 300, kClasses = 100;  // as many inputs as classes
+  Generator g(3);
+  const Tensor<T> x = g.normal<T>({kRows, kClasses});
+  Labels y = empty_array<std::int64_t>({kRows});
+  for (std::int64_t& label : y) label = static_cast<std::int64_t>(g.below(kClasses));
+  std::vector<T> serial_losses;
+  std::optional<Sequential<T>> serial;
+  for (const int threads : {1, 2, 4}) {
+    set_num_threads(threads);
+    manual_seed(3);
+    Sequential<T> net{Linear<T>(kClasses, kWidth, {.bias = false}), BatchNorm1d<T>(kWidth), Relu<T>(), Dropout<T>(0.2),
+                      Linear<T>(kWidth, kClasses)};
+    Adam<T> adam(net.parameters(), {.lr = 1e-2});
+    DataLoader<T> loader({x, y}, {.batch_size = 256, .shuffle = true});
+    std::vector<T> losses;
+    for (int epoch = 0; epoch < 5; ++epoch)
+      for (const auto& [rows, labels] : loader) {
+        adam.zero_grad();
+        const Tensor<T> loss = cross_entropy(net(rows), labels);
+        loss.backward();
+        adam.step();
+        losses.push_back(loss.item());
+      }
+    if (!serial) {
+      serial_losses = losses;
+      serial.emplace(std::move(net));
+      continue;
+    }
+    EXPECT_EQ(losses, serial_losses) << threads;
+    expect_same_state(net, *serial);
+  }
+}
+
 TYPED_TEST(Training, OneNetworkEvaluatesOnTwoThreadsToTheSameBits) {
   Sequential<TypeParam> net = trained_network<TypeParam>(1, 1);
   net.eval();
