@@ -4,6 +4,12 @@
 #include <functional>
 #include <limits>
 
+#if __has_include(<xtensor/views/xview.hpp>)
+#include <xtensor/views/xview.hpp>
+#else
+#include <xtensor/xview.hpp>
+#endif
+
 #include "../numbers.hpp"
 #include "../support.hpp"
 #include "xtgrad/autograd.hpp"
@@ -315,14 +321,30 @@ TEST(BatchNorm, ThrowsNamingWhatDoesNotFit) {
   EXPECT_THROW(batch_norm<double>(x, {}, {}, 1e-5, three, two), std::invalid_argument);
 }
 
-TEST(BatchNorm, TakesTransposedStridedAndBroadcastExpressions) {
+TEST(BatchNorm, TakesTransposedStridedReversedAndBroadcastExpressions) {
   Generator generator(6);
-  const Double wide = generator.normal<double>({3, 8});
-  const Double x(xt::transpose(wide.value()));
-  Double copy = Double::zeros({8, 3});
-  for (std::size_t n = 0; n < 8; ++n)
-    for (std::size_t c = 0; c < 3; ++c) copy.mutable_value()(n, c) = wide.value()(c, n);
-  EXPECT_EQ(values(batch_norm<double>(x, {}, {}, 1e-5).y), values(batch_norm<double>(copy, {}, {}, 1e-5).y));
+  const Double wide = generator.normal<double>({3, 8}), tall = generator.normal<double>({16, 6});
+  const auto expect_as_if_copied = [](const Double& x, auto element) {
+    Double copy = Double::zeros({8, 3});
+    for (std::size_t n = 0; n < 8; ++n)
+      for (std::size_t c = 0; c < 3; ++c) copy.mutable_value()(n, c) = element(n, c);
+    const Double dy = Generator(7).normal<double>({8, 3});
+    std::vector<std::vector<double>> results;
+    for (const Double& input : {variable(x), variable(copy)}) {
+      const Double y = batch_norm<double>(input, {}, {}, 1e-5).y;
+      results.push_back(values(y));
+      results.push_back(values(grad(y, {input}, {.seed = dy})[0]));
+    }
+    EXPECT_EQ(results[0], results[2]);
+    EXPECT_EQ(results[1], results[3]);
+  };
+  expect_as_if_copied(xt::transpose(wide.value()), [&](auto n, auto c) { return wide.value()(c, n); });
+  expect_as_if_copied(xt::view(tall.value(), xt::range(0, 16, 2), xt::range(0, 6, 2)),
+                      [&](auto n, auto c) { return tall.value()(2 * n, 2 * c); });
+  expect_as_if_copied(xt::view(tall.value(), xt::range(7, xt::placeholders::_, -1), xt::range(0, 3)),
+                      [&](auto n, auto c) { return tall.value()(7 - n, c); });
+  const Array<double> column = Double(xt::view(tall.value(), xt::range(0, 8), xt::range(0, 1))).value();
+  expect_as_if_copied(xt::broadcast(column, Shape{8, 3}), [&](auto n, auto) { return column(n, 0); });
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 #include "xtgrad/ops/elementwise.hpp"
-#include <functional>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "../support.hpp"
 #include "xtgrad/ops/rearrange.hpp"
+#include "xtgrad/random.hpp"
 
 namespace xtgrad {
 namespace {
@@ -127,6 +129,40 @@ TEST(Broadcasting, AgreesWithPlainLoops) {
   for (std::size_t i = 0; i < 2; ++i)
     for (std::size_t j = 0; j < 2; ++j)
       for (std::size_t k = 0; k < 3; ++k) EXPECT_EQ(y.value()(i, j, k), a.value()(i, 0, k) - b.value()(j, 0));
+}
+
+TEST(Broadcasting, OfEveryPairOfShapesAgreesWithPlainLoops) {
+  constexpr std::size_t N = 3, C = 5;
+  const Shape shapes[] = {{}, {1}, {C}, {1, C}, {N, 1}, {N, C}};
+  // Element (n, c) of the result comes from here in an array of this shape.
+  const auto at = [](const Shape& shape, std::size_t n, std::size_t c) {
+    const std::size_t columns = shape.empty() ? 1 : shape.back();
+    return (shape.size() == 2 && shape[0] > 1 ? n * columns : 0) + (columns > 1 ? c : 0);
+  };
+  Generator generator(1);
+  for (const Shape& a : shapes)
+    for (const Shape& b : shapes) {
+      const Tensor<double> x = variable(generator.normal<double>(a)), y = variable(generator.normal<double>(b));
+      const Tensor<double> z = x - y;
+      const std::size_t rows = std::max(a.size() == 2 ? a[0] : 1, b.size() == 2 ? b[0] : 1);
+      const std::size_t columns = std::max(a.empty() ? 1 : a.back(), b.empty() ? 1 : b.back());
+      ASSERT_EQ(z.shape().size(), std::max(a.size(), b.size())) << to_string(a) << " and " << to_string(b);
+      ASSERT_EQ(z.size(), rows * columns) << to_string(a) << " and " << to_string(b);
+      const Tensor<double> dz = generator.normal<double>(z.shape());
+      std::vector<double> value, dx(x.size(), 0), dy(y.size(), 0);
+      for (std::size_t n = 0; n < rows; ++n)
+        for (std::size_t c = 0; c < columns; ++c) {
+          const std::size_t i = at(a, n, c), j = at(b, n, c);
+          const double d = dz.data()[value.size()];
+          value.push_back(x.data()[i] - y.data()[j]);
+          dx[i] += d;
+          dy[j] -= d;
+        }
+      EXPECT_EQ(values(z), value) << to_string(a) << " and " << to_string(b);
+      const auto grads = grad(z, {x, y}, {.seed = dz});
+      for (std::size_t i = 0; i < dx.size(); ++i) EXPECT_NEAR(grads[0].data()[i], dx[i], 1e-14);
+      for (std::size_t i = 0; i < dy.size(); ++i) EXPECT_NEAR(grads[1].data()[i], dy[i], 1e-14);
+    }
 }
 
 TEST(Broadcasting, IsUndoneInTheGradients) {

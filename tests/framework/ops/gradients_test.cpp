@@ -4,6 +4,7 @@
 // case is checked for every subset of its differentiable inputs, at first and second order, on points drawn
 // so that the derivatives are large enough to say something.
 #include <functional>
+#include <optional>
 #include <set>
 
 #include "../support.hpp"
@@ -629,6 +630,44 @@ TEST_P(Gradients, AgreeInBothPrecisions) {
       for (std::size_t k = 0; k < exact[i].size(); ++k)
         ASSERT_NEAR(static_cast<double>(rounded[i].data()[k]), exact[i].data()[k], kFloatError * largest)
             << name_of(row, c, 0, 1) << ", input " << i << ", element " << k;
+    }
+  }
+}
+
+/// The gradient with the values of input `changed` edited between the passes, those of the result if it is the number of
+/// inputs; empty if the backward pass refuses.
+std::vector<std::vector<double>> gradients_after_an_edit(const Row& row, const Case& c,
+                                                         std::optional<std::size_t> changed, bool create_graph) {
+  Doubles inputs = draw(row, c, 0, 7), wanted;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (!row.domains[i].constant) wanted.push_back(inputs[i].requires_grad(true));
+  Tensor<double> y = c.f.in_double(inputs);
+  if (!y.requires_grad()) return {};
+  const Tensor<double> seed = Generator(3).normal<double>(y.shape());
+  if (changed) {
+    Tensor<double>& edited = *changed < inputs.size() ? inputs[*changed] : y;
+    for (double& value : edited.mutable_value().storage()) value = 0.75 - value;
+  }
+  std::vector<std::vector<double>> gradients;
+  const std::string error = test::error([&] {
+    for (const Tensor<double>& g : grad(y, wanted, {.seed = seed, .create_graph = create_graph}))
+      gradients.push_back(test::values(g));
+  });
+  if (error != "no error") test::expect_parts(error, {"changed"});
+  return gradients;
+}
+
+TEST_P(Gradients, OfValuesThatChangedAreRefusedOrTheSame) {
+  const Row& row = *GetParam();
+  for (const Case& c : row.cases) {
+    if (HasFailure()) return;
+    for (const bool create_graph : {false, true}) {
+      const auto expected = gradients_after_an_edit(row, c, std::nullopt, create_graph);
+      for (std::size_t changed = 0; changed <= c.inputs.size(); ++changed) {
+        const auto gradients = gradients_after_an_edit(row, c, changed, create_graph);
+        EXPECT_TRUE(gradients.empty() || gradients == expected)
+            << name_of(row, c, 0, 1) << ", edited " << changed << (create_graph ? ", with create_graph" : "");
+      }
     }
   }
 }
