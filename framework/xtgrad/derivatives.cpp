@@ -33,7 +33,7 @@ std::vector<Tensor<T>> hessian_vector_product(const Tensor<T>& y, const std::vec
   const GradMode mode(true);
   Tensor<T> slope = T(0);
   for (std::size_t i = 0; i < xs.size(); ++i) slope = slope + sum(gradients[i] * v[i].detach());
-  if (slope.requires_grad()) return grad(slope, xs);
+  if (slope.requires_grad()) return grad(slope, xs, {.retain_graph = true});
   std::vector<Tensor<T>> zeros;  // y is linear in xs
   for (const Tensor<T>& x : xs) zeros.push_back(Tensor<T>::zeros(x.shape()));
   return zeros;

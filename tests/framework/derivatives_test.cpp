@@ -76,6 +76,14 @@ TEST(HessianVectorProduct, LeavesGradientsAlone) {
   EXPECT_FALSE(x.grad().defined());
 }
 
+TEST(HessianVectorProduct, RetainsTheGraph) {
+  // The derivative of exp reads its result, so the second walk reaches back into the graph of y.
+  const Double x = variable(Double{1, 2}), y = sum(exp(x)), v{3, 5};
+  const Double first = hessian_vector_product(y, {x}, {v})[0];
+  EXPECT_EQ(values(hessian_vector_product(y, {x}, {v})[0]), values(first));
+  EXPECT_EQ(values(grad(y, {x})[0]), values(exp(x)));
+}
+
 TEST(HessianVectorProduct, OfALinearFunctionIsZero) {
   const Double x = variable(Double{1, 2});
   EXPECT_EQ(values(hessian_vector_product(sum(x * 3), {x}, {Double{1, 1}})[0]), (Values{0, 0}));
