@@ -13,7 +13,7 @@ template <class T> using Array = xt::xarray_container<memory::Buffer<T>, xt::lay
 /// Class labels, indices and counts.
 using Labels = Array<std::int64_t>;
 
-/// An array of the given shape over `buffer`.
+/// An array of the given shape over `buffer`, which must hold as many elements as the shape has.
 template <class T> Array<T> make_array(memory::Buffer<T>&& buffer, const Shape& shape) {
   typename Array<T>::inner_strides_type strides;
   strides.resize(shape.size());
@@ -26,17 +26,18 @@ template <class T> Array<T> make_array(memory::Buffer<T>&& buffer, const Shape& 
   return Array<T>(std::move(buffer), Shape(shape), std::move(strides));
 }
 
-/// An array of the given shape; its elements are not initialised.
+/// An array of the given shape; its elements are not initialised. Throws std::bad_alloc.
 template <class T> Array<T> empty_array(const Shape& shape) {
   return make_array(memory::Buffer<T>(size_of(shape)), shape);
 }
 
-/// An array of the given shape, filled with `value`.
+/// An array of the given shape, filled with `value`. Throws std::bad_alloc.
 template <class T> Array<T> full_array(const Shape& shape, T value) {
   return make_array(memory::Buffer<T>(size_of(shape), value), shape);
 }
 
-/// An array over the same block as `array`, with another shape of the same size.
+/// An array over the same block as `array`, with another shape of the same size (not checked here): what one writes,
+/// the other reads.
 template <class T> Array<T> shared_array(const Array<T>& array, const Shape& shape) {
   return make_array(array.storage().share(), shape);
 }

@@ -25,7 +25,7 @@ extern constinit thread_local GraphMode graph_mode;
 /// Whether ops on this thread build a graph.
 inline bool grad_enabled() noexcept { return graph_mode.recording; }
 
-/// Sets whether ops on this thread build a graph, for the life of the guard.
+/// Sets whether ops on this thread build a graph, for the life of the guard. Guards nest.
 class GradMode {
  public:
   explicit GradMode(bool enabled) noexcept;
@@ -64,7 +64,9 @@ template <class T> struct GradOptions {
 };
 
 /// The gradients of y with respect to each of xs, which may be leaves or results of ops; no .grad() changes.
-/// A gradient that is zero because y does not depend on an x at all is a tensor of zeros.
+/// A gradient that is zero because y does not depend on an x at all is a tensor of zeros. Throws std::invalid_argument
+/// if y or an x does not require grad, if the seed is missing or of another shape, if an op on the way was freed by an
+/// earlier walk, or if a value that it needs was changed.
 template <class T>
 std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs, const GradOptions<T>& options = {});
 

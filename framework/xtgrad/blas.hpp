@@ -9,8 +9,8 @@ namespace xtgrad::blas {
 /// Whether a matrix is used as it is stored, or transposed.
 enum class Op { plain, transposed };
 
-/// C (M, N) = op(A) (M, K) * op(B) (K, N) + beta * C, all row-major and contiguous. With beta = 0, C is only
-/// written.
+/// C (M, N) = op(A) (M, K) * op(B) (K, N) + beta * C, all row-major and contiguous; A is stored (M, K) if plain and
+/// (K, M) if transposed, B likewise. With beta = 0, C is only written. Throws if an extent is beyond an int.
 template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C);
 
 }  // namespace xtgrad::blas

@@ -9,6 +9,7 @@
 
 namespace xtgrad {
 
+/// Hooks with the numbers under which they are removed.
 template <class Hook> class HookList {
  public:
   /// Returns what remove() wants. Throws if the hook is empty.

@@ -17,7 +17,8 @@ class Generator {
 
   /// Uniform in [0, 1), 53 random bits.
   double uniform() { return static_cast<double>(engine_() >> 11) * 0x1p-53; }
-  /// Standard normal, by Marsaglia's polar method; every second call returns the spare of the one before.
+  /// Standard normal, by the polar method (Marsaglia and Bray 1964); every second call returns the spare of the one
+  /// before.
   double normal();
   /// Uniform in 0 .. n-1, without bias. n must be positive.
   std::size_t below(std::size_t n);
@@ -26,7 +27,7 @@ class Generator {
   /// A random order of 0 .. n-1.
   std::vector<std::size_t> permutation(std::size_t n);
 
-  /// A leaf of independent draws.
+  /// A leaf of independent draws: uniform in [low, high), rounded to T; normal.
   template <class T> Tensor<T> uniform(const Shape& shape, double low, double high);
   template <class T> Tensor<T> normal(const Shape& shape, double mean = 0, double std = 1);
 
@@ -36,7 +37,8 @@ class Generator {
   bool has_spare_ = false;
 };
 
-/// The generator of this thread that initialisers use unless they are given one; seeded with 0.
+/// The generator of this thread that initialisers, dropout, rand and randn use unless they are given one; seeded with
+/// 0.
 Generator& default_generator();
 /// Restarts this thread's default generator.
 void manual_seed(std::uint64_t seed);

@@ -33,7 +33,8 @@ template <class T> class Backward {
   const Tensor<T>& input(std::size_t i) const;
   /// The result. Throws if its values were changed after the forward pass.
   Tensor<T> output() const;
-  /// Adds `d`, in the shape of input i, to that input's gradient; nothing happens if it is not wanted.
+  /// Adds `d`, in the shape of input i, to that input's gradient; nothing happens if it is not wanted. Throws if the
+  /// shape is another.
   void add(std::size_t i, Tensor<T> d);
 
  private:

@@ -90,6 +90,7 @@ template <class T = float> class Tensor {
   }
   ~Tensor();
 
+  /// A leaf of this shape, filled. Throws std::bad_alloc.
   static Tensor zeros(const Shape& shape) { return full_array<T>(shape, T(0)); }
   static Tensor ones(const Shape& shape) { return full_array<T>(shape, T(1)); }
   static Tensor full(const Shape& shape, T value) { return full_array<T>(shape, value); }
@@ -100,14 +101,17 @@ template <class T = float> class Tensor {
   static Tensor rand(const Shape& shape);
   static Tensor randn(const Shape& shape);
 
+  /// Whether there is a tensor. Most of what follows throws if there is none.
   bool defined() const noexcept { return node_ != nullptr; }
   const Shape& shape() const;
+  /// The number of elements.
   std::size_t size() const;
 
   /// The values, with the whole xtensor API. The reference is good as long as some handle to the node lives.
   const Array<T>& value() const;
   /// The values for writing, with their shape as it is. A later backward that needs them throws.
   Array<T>& mutable_value();
+  /// The first of size() values, row-major.
   const T* data() const { return value().data(); }
   /// The only element. Throws if there is more or less than one.
   T item() const;
@@ -127,6 +131,7 @@ template <class T = float> class Tensor {
   /// inputs; hooks run in the order in which they were added. Throws unless the tensor requires grad. A hook that holds
   /// the tensor itself keeps it alive for ever. Returns what remove_hook() wants.
   std::size_t add_hook(GradHook<T> hook);
+  /// Throws if there is no such hook.
   void remove_hook(std::size_t id);
   /// A name that errors, anomaly mode and to_dot() show; layers name their parameters and the results of their ops.
   Tensor& label(std::string_view text);
@@ -138,14 +143,15 @@ template <class T = float> class Tensor {
   Tensor detach() const;
 
   /// Adds d(this)/d(leaf), contracted with `seed`, to the gradient of every leaf that this tensor depends on
-  /// and that requires grad. Without a seed the tensor must have one element. If it throws, no leaf has
-  /// changed.
+  /// and that requires grad. Throws as grad() in autograd.hpp does: without a seed the tensor must have one element. If
+  /// it throws, no leaf has changed.
   template <std::same_as<Tensor> Seed>  // a template, so that braces are options
   void backward(const Seed& seed, BackwardOptions options = {}) const {
     backward_from(seed, options);
   }
   void backward(BackwardOptions options = {}) const { backward_from(Tensor(), options); }
 
+  /// Element by element; shapes broadcast as in numpy. They throw if the shapes do not.
   friend Tensor operator+(const Tensor& x, const Tensor& y) { return add(x, y); }
   friend Tensor operator-(const Tensor& x, const Tensor& y) { return sub(x, y); }
   friend Tensor operator*(const Tensor& x, const Tensor& y) { return mul(x, y); }

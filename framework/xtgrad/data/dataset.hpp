@@ -70,7 +70,7 @@ template <class T = float> class DataLoader {
     std::size_t next_ = 0;
   };
 
-  /// Starts an epoch: draws its order.
+  /// Starts an epoch: draws its order, if it is to shuffle.
   Iterator begin();
   std::default_sentinel_t end() const noexcept { return {}; }
 

@@ -1,4 +1,5 @@
-// Elementwise ops with numpy's broadcasting; value and derivative of each stand in formulas.hpp.
+// Elementwise ops with numpy's broadcasting; value and derivative of each stand in formulas.hpp. The result has the
+// shape that the inputs broadcast to; every op of more than one input throws if they do not.
 #pragma once
 
 #include <algorithm>
@@ -20,10 +21,11 @@ template <class T> Tensor<T> log(const Tensor<T>& x);
 template <class T> Tensor<T> sqrt(const Tensor<T>& x);
 /// max(x, 0), with derivative 0 at 0.
 template <class T> Tensor<T> relu(const Tensor<T>& x);
+/// (e^x - e^-x) / (e^x + e^-x)
 template <class T> Tensor<T> tanh(const Tensor<T>& x);
 /// |x|, with derivative 0 at 0.
 template <class T> Tensor<T> abs(const Tensor<T>& x);
-/// The error function.
+/// The error function: 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.
 template <class T> Tensor<T> erf(const Tensor<T>& x);
 /// x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016).
 template <class T> Tensor<T> gelu(const Tensor<T>& x);

@@ -6,9 +6,10 @@
 
 namespace xtgrad {
 
-/// e^x / sum(e^x) over the last axis, shifted by the row's largest value so that nothing overflows.
+/// x (..., C) -> e^x / sum(e^x) over the last axis, shifted by the row's largest value so that nothing overflows.
+/// Throws for a scalar.
 template <class T> Tensor<T> softmax(const Tensor<T>& x);
-/// log(softmax(x)), without the loss of digits that taking the logarithm afterwards would bring.
+/// log(softmax(x)), without the loss of digits that taking the logarithm afterwards would bring. Throws likewise.
 template <class T> Tensor<T> log_softmax(const Tensor<T>& x);
 
 /// Ba, Kiros and Hinton 2016: x (..., D), each row normalised over its D values with the biased variance, then

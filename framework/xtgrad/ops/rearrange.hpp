@@ -28,7 +28,8 @@ template <class T> Tensor<T> concat(std::initializer_list<Tensor<T>> tensors, st
 /// x (N, ...) and indices (M) -> (M, ...): the rows at these positions. Throws if one is not in [0, N).
 template <class T> Tensor<T> gather(const Tensor<T>& x, const Labels& indices);
 
-/// The adjoint of gather: x (M, ...) and indices (M) -> (N, ...), each row added to the row at its index.
+/// The adjoint of gather: x (M, ...) and indices (M) -> (N, ...), each row added to the row at its index. Throws if
+/// their numbers differ or an index is not in [0, N).
 template <class T> Tensor<T> scatter_add(const Tensor<T>& x, const Labels& indices, std::size_t N);
 
 /// labels (...) in [0, C) -> (..., C): 1 at the label, 0 elsewhere. Throws if a label is not a class.

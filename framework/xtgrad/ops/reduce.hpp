@@ -43,14 +43,15 @@ template <class T> Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool bias
 /// if there is nothing to choose from.
 template <class T> Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options = {});
 
-/// x (..., C) -> the position of the largest value in each row, the first of equal ones.
+/// x (..., C) -> (...): the position of the largest value in each row, the first of equal ones. Throws if C is 0 or x a
+/// scalar.
 template <class T> Labels argmax(const Tensor<T>& x);
 
 /// x repeated along its axes of extent 1, and along new leading axes, up to `shape`. Throws if it does not
 /// broadcast.
 template <class T> Tensor<T> expand(const Tensor<T>& x, const Shape& shape);
 
-/// The adjoint of expand: x summed down to `shape`, which must broadcast to x's shape.
+/// The adjoint of expand: x summed down to `shape`. Throws unless that broadcasts to x's shape.
 template <class T> Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape);
 
 }  // namespace xtgrad

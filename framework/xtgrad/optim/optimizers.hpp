@@ -117,10 +117,10 @@ template <class T> Adam(std::vector<ParameterGroup<T, AdamOptions>>) -> Adam<T>;
 struct AdamWOptions {
   static constexpr const char* name = "AdamW";
   static constexpr std::array arrays = {"exp_avg", "exp_avg_sq"};
-  double lr = 1e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
+  double lr = 1e-3;            ///< learning rate
+  double beta1 = 0.9;          ///< decay of the first moment
+  double beta2 = 0.999;        ///< decay of the second moment
+  double eps = 1e-8;           ///< added to the root of the second moment
   double weight_decay = 1e-2;  ///< each step takes lr * weight_decay * w off w
 };
 
@@ -153,7 +153,7 @@ template <class T> RMSprop(std::vector<Tensor<T>>, RMSpropOptions = {}) -> RMSpr
 template <class T> RMSprop(std::vector<ParameterGroup<T, RMSpropOptions>>) -> RMSprop<T>;
 
 /// Scales all gradients by one factor so that their norm together is at most `largest`, and returns the norm before.
-/// A norm that is not finite changes nothing. Throws unless `largest` is positive.
+/// A norm that is not finite changes nothing. Throws unless `largest` is positive. (Pascanu, Mikolov and Bengio 2013.)
 template <class T> double clip_grad_norm(const std::vector<Tensor<T>>& parameters, double largest);
 
 /// Limits every element of the gradients to [-largest, largest]. Throws unless `largest` is positive.

@@ -15,20 +15,21 @@ Schedule step_decay(std::int64_t every, double factor = 0.1);
 /// (1 + cos(pi t / length)) / 2, scaled to end at `floor` and staying there (Loshchilov and Hutter 2017, equation 5).
 /// Throws unless the length is positive and the floor in [0, 1].
 Schedule cosine(std::int64_t length, double floor = 0);
-/// (t + 1) / length while t < length, then `then`, counted from its 0; without `then` 1. Throws unless the length is
-/// positive.
+/// (t + 1) / length while t < length (Goyal et al. 2017, section 2.2), then `then`, counted from its 0; without `then`
+/// 1. Throws unless the length is positive.
 Schedule warm_up(std::int64_t length, Schedule then = nullptr);
 
 /// Sets each group's learning rate to what it was at construction times the schedule's factor.
 template <class T = float> class Scheduler {
  public:
-  /// Sets the rates for t = 0. The optimizer must outlive the scheduler.
+  /// Sets the rates for t = 0. The optimizer must outlive the scheduler. Throws if the schedule is empty.
   Scheduler(Optimizer<T>& optimizer, Schedule schedule);
 
   /// t = t + 1: after each epoch, or each step, as the schedule counts.
   void step();
   std::int64_t t() const noexcept { return t_; }
 
+  /// t and the base rates, by name.
   StateDict<T> state_dict() { return copy_state(state()); }
   /// Takes over t and the base rates, and sets the rates. Throws, with nothing changed, unless the names fit.
   void load_state_dict(const StateDict<T>& values);
@@ -58,9 +59,13 @@ template <class T = float> class Plateau {
   /// Throws if an option is out of range. The optimizer must outlive it.
   explicit Plateau(Optimizer<T>& optimizer, PlateauOptions options = {});
 
+  /// Takes the metric of the last epoch, or of whatever is counted, and lowers the rates after more than `patience`
+  /// steps without progress.
   void step(double metric);
 
+  /// The best metric and the steps since, by name.
   StateDict<T> state_dict() { return copy_state(state()); }
+  /// Takes them over. Throws, with nothing changed, unless the names fit.
   void load_state_dict(const StateDict<T>& values) { load_state("load_state_dict", state(), values); }
 
  private:

@@ -23,6 +23,7 @@ template <class T> struct StateEntry {
   StateRule rule = StateRule::any;
 };
 
+/// Copies of the values of all entries, under their names.
 template <class T> StateDict<T> copy_state(const std::vector<StateEntry<T>>& entries);
 
 /// Takes over all values of `state`. Throws std::invalid_argument, with nothing changed, unless names, kinds and shapes

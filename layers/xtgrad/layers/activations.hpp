@@ -7,7 +7,7 @@
 
 namespace xtgrad {
 
-/// A function without state, as a module whose class is Self<T>.
+/// A function without state, as a module whose class is Self<T>: x -> y of the same shape.
 template <template <class> class Self, class T, Tensor<T> (*function)(const Tensor<T>&)>
 class Activation : public Layer<Self<T>, T> {
  public:
@@ -30,6 +30,7 @@ template <class T = float> class Relu final : public Activation<Relu, T, relu> {
   static constexpr const char* kName = "ReLU";
 };
 
+/// (e^x - e^-x) / (e^x + e^-x)
 template <class T = float> class Tanh final : public Activation<Tanh, T, tanh> {
  public:
   static constexpr const char* kName = "Tanh";
@@ -53,7 +54,7 @@ template <class T = float> class Softplus final : public Activation<Softplus, T,
   static constexpr const char* kName = "Softplus";
 };
 
-/// e^x / sum(e^x) over the last axis; losses such as cross_entropy have their own
+/// e^x / sum(e^x) over the last axis; losses such as cross_entropy have their own. Throws for a scalar.
 template <class T = float> class Softmax final : public Activation<Softmax, T, softmax> {
  public:
   static constexpr const char* kName = "Softmax";

@@ -22,11 +22,11 @@ enum class NonFinite {
 
 /// Options of BatchNorm1d; they never change after construction.
 struct BatchNorm1dOptions {
-  double eps = 1e-5;                     ///< added to the variance, inside the root
-  std::optional<double> momentum = 0.1;  ///< weight of the new value; nullopt: cumulative average, 1 / batches so far
-  bool affine = true;                    ///< have gamma and beta
-  bool track_running_stats = true;       ///< have running statistics; without them the batch's own always normalise
-  NonFinite non_finite = NonFinite::skip;
+  double eps = 1e-5;                       ///< added to the variance, inside the root
+  std::optional<double> momentum = 0.1;    ///< weight of the new value; nullopt: cumulative average, 1 / batches so far
+  bool affine = true;                      ///< have gamma and beta
+  bool track_running_stats = true;         ///< have running statistics; without them the batch's own always normalise
+  NonFinite non_finite = NonFinite::skip;  ///< what a batch with NaN or inf does to them
 };
 
 /// x (N, C) or (N, C, L), normalised per channel over m = N * L values:
@@ -64,9 +64,11 @@ template <class T = float> class BatchNorm1d final : public Layer<BatchNorm1d<T>
 
   const BatchNorm1dOptions& options() const noexcept { return options_; }
 
+  /// What normalises now.
   Statistics statistics() const noexcept { return statistics_; }
   /// Throws if running statistics are asked for and the layer does not track them.
   void statistics(Statistics which);
+  /// Whether forward() updates the running statistics now.
   bool update() const noexcept { return update_; }
   /// Throws if updates are asked for and the layer does not track running statistics.
   void update(bool on);
@@ -87,7 +89,8 @@ template <class T = float> class BatchNorm1d final : public Layer<BatchNorm1d<T>
   std::int64_t num_batches_tracked() const noexcept { return num_batches_tracked_; }
   /// Batches that did not, because they were not finite.
   std::int64_t skipped_batches() const noexcept { return skipped_batches_; }
-  /// Replaces the running statistics. Throws if a shape is not (C), or if a variance is negative or NaN.
+  /// Replaces the running statistics. Throws if the layer does not track them, if a shape is not (C), or if a variance
+  /// is negative or NaN.
   void set_running_statistics(const Array<T>& mean, const Array<T>& var);
 
  private:

@@ -30,6 +30,7 @@ template <class T = float> class LayerNorm final : public Layer<LayerNorm<T>, T>
   Tensor<T>& gamma() noexcept { return gamma_; }
   Tensor<T>& beta() noexcept { return beta_; }
 
+  /// Throws unless the last axis of x is D.
   Tensor<T> forward(const Tensor<T>& x) override {
     check(!x.shape().empty() && x.shape().back() == D_, "LayerNorm: input is {}, expected (..., {})", x.shape(), D_);
     return layer_norm(x, gamma_, beta_, options_.eps);

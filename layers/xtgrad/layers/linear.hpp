@@ -17,10 +17,12 @@ template <class T = float> class Linear final : public Layer<Linear<T>, T> {
   /// Throws if I or O is 0.
   Linear(std::size_t inputs, std::size_t outputs, LinearOptions options = {});
 
+  /// (O, I)
   Tensor<T>& weight() noexcept { return weight_; }
-  /// Undefined without a bias.
+  /// (O); undefined without a bias.
   Tensor<T>& bias() noexcept { return bias_; }
 
+  /// Throws unless x is (N, I).
   Tensor<T> forward(const Tensor<T>& x) override;
   void visit(Visitor<T>& v) override;
   std::string name() const override;

@@ -31,6 +31,7 @@ template <class T> class Visitor {
   virtual void buffer(const std::string& name, Tensor<T>& t, StateRule rule = StateRule::any) = 0;
   /// An integer that is state.
   virtual void count(const std::string& name, std::int64_t& value) = 0;
+  /// A module inside; its members are named "name.member".
   virtual void child(const std::string& name, Module<T>& module) = 0;
 };
 
@@ -57,6 +58,7 @@ template <class T = float> class Module {
   }
   virtual ~Module() = default;
 
+  /// The function itself, without hooks and labels; callers use operator().
   virtual Tensor<T> forward(const Tensor<T>& x) = 0;
   /// forward(x) and then the hooks. The ops inside carry the module's place and name as their label, and the parameters
   /// theirs: "1 BatchNorm1d(64)", "1.weight". A module finds out when it first runs.
@@ -88,10 +90,12 @@ template <class T = float> class Module {
   void train(bool on = true);
   /// Evaluation mode.
   void eval() { train(false); }
+  /// What train() or eval() said last; true at first.
   bool training() const noexcept { return training_; }
 
-  /// Returns what remove_hook() wants.
+  /// Calls the hook after every operator(). Returns what remove_hook() wants. Throws if the hook is empty.
   std::size_t add_hook(ForwardHook<T> hook) { return hooks_.add(std::move(hook)); }
+  /// Throws if there is no such hook.
   void remove_hook(std::size_t id) { hooks_.remove(id); }
 
  protected:
@@ -116,6 +120,7 @@ template <class T = float> class Module {
 template <class Self, class T> class Layer : public Module<T> {
  public:
   /// A deep copy: values, switches and modes; what was tied is tied. Hooks stay behind, and no random number is drawn.
+  /// Throws if a module inside does not say how it is rebuilt, or rebuilds itself with other members.
   Self clone() { return to<T>(); }
   /// The same in another precision; see convert().
   template <class U> auto to() {
@@ -140,7 +145,7 @@ template <class Self, class T> class Layer : public Module<T> {
 template <class U, class L> auto convert(L& net) { return net.template to<U>(); }
 
 /// A table of the layers: name, output shape and parameters of each, and their total. `row` is the shape of
-/// one row of the input, without the batch axis. No state changes.
+/// one row of the input, without the batch axis. No state changes. Throws what a forward pass of such rows throws.
 template <class T> std::string summary(Module<T>& net, const Shape& row);
 
 }  // namespace xtgrad

@@ -39,6 +39,7 @@ template <class T = float, int Depth = 0> class Sequential final : public Layer<
   /// Module i as an M. Throws std::out_of_range or std::bad_cast.
   template <class M> M& get(std::size_t i) { return dynamic_cast<M&>(*modules_.at(i)); }
 
+  /// The output of the last module. Throws what any of them throws.
   Tensor<T> forward(const Tensor<T>& x) override {
     Tensor<T> y = x;
     for (const auto& module : modules_) y = (*module)(y);

@@ -19,6 +19,7 @@
 
 namespace xtgrad {
 
+/// A table of numbers.
 struct Csv {
   std::vector<std::string> header;  ///< one name per column; empty if the file has no header
   std::size_t rows = 0;             ///< rows of data, at least 1
@@ -26,6 +27,7 @@ struct Csv {
   std::vector<double> values;  ///< (rows, columns), row-major
 };
 
+/// The table in a file. Throws as said above.
 Csv read_csv(const std::filesystem::path& path);
 
 /// The same for text in memory; `name` stands for the file in errors.

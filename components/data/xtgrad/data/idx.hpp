@@ -12,11 +12,13 @@
 
 namespace xtgrad {
 
+/// The content of an IDX file of unsigned bytes.
 struct Idx {
   Shape shape;
   std::string bytes;  ///< the values, row-major: as many as the shape has elements
 };
 
+/// Reads a whole file. Throws as said above.
 Idx read_idx(const std::filesystem::path& path);
 
 /// The same for bytes in memory; `name` stands for the file in errors.
