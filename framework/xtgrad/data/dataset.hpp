@@ -14,7 +14,8 @@ template <class T = float> struct Dataset {
   Tensor<T> x;
   Labels y;  ///< (N)
 
-  std::size_t size() const { return x.shape()[0]; }
+  /// Rows; a scalar has none.
+  std::size_t size() const { return x.shape().empty() ? 0 : x.shape()[0]; }
   /// The rows at these positions, in this order. Throws if a position is past the end.
   Dataset rows(const std::size_t* positions, std::size_t count) const;
 };
