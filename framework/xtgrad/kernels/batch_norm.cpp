@@ -205,6 +205,23 @@ void batch_norm_dx(long m, long C, const T* x, const T* dy, Channels stats, cons
     });
 }
 
+template <class T>
+void batch_norm_ddx(long m, long C, const T* x, const T* dy, const T* ggx, Channels stats, const double* k, T* d) {
+  for (long first = 0; first < m; first += kBlock)
+    for_each_panel(C, [=](auto panel, long c) {
+      constexpr long U = decltype(panel)::size;
+      const Centred<decltype(panel), T> centred(panel, x, C, c, stats.shift, stats.offset);
+      typename decltype(panel)::Registers r[5];
+      for (long i = 0; i < 5; ++i)
+        for (long j = 0; j < U; ++j) r[i][j] = panel.load(k + i * C + c, j);
+      for (long n = first; n < least(m, first + kBlock); ++n)
+        for (long j = 0; j < U; ++j)
+          panel.store(r[0][j] * centred(n, j) + r[1][j] * (panel.load(dy + n * C + c, j) - r[3][j]) +
+                          r[2][j] * (panel.load(ggx + n * C + c, j) - r[4][j]),
+                      d + n * C + c, j);
+    });
+}
+
 template <class T> void batch_norm_scale(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx) {
   for (long first = 0; first < m; first += kBlock)
     for_each_panel(C, [=](auto panel, long c) {
@@ -223,6 +240,7 @@ template <class T> void fill_batch_norm(Table<T>& table) {
   table.batch_norm = batch_norm<T>;
   table.batch_norm_sums = batch_norm_sums<T>;
   table.batch_norm_dx = batch_norm_dx<T>;
+  table.batch_norm_ddx = batch_norm_ddx<T>;
   table.batch_norm_scale = batch_norm_scale<T>;
 }
 

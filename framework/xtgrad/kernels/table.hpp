@@ -64,6 +64,8 @@ template <class T> struct Table {
   /// dx = gamma * inv_std * (dy - sum_dy / m - xhat * sum_dy_xhat / m)
   void (*batch_norm_dx)(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
                         const double* sum_dy_xhat, T* dx);
+  /// d = k0 (x - mean) + k1 (dy - k3) + k2 (ggx - k4), k (5, C): the second order, where ops/batch_norm.cpp says what k is
+  void (*batch_norm_ddx)(long m, long C, const T* x, const T* dy, const T* ggx, Channels stats, const double* k, T* d);
   /// dx = gamma * inv_std * dy
   void (*batch_norm_scale)(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx);
 

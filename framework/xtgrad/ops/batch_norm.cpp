@@ -64,21 +64,37 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
   return affine((x - mu) * inv_std_of(var, eps), gamma, beta);
 }
 
+template <class T>
+Tensor<T> batch_norm_dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, double eps) {
+  const Axes axes = x.shape().size() == 3 ? Axes{0, 2} : Axes{0};
+  const Tensor<T> shifted = x - first_values(x);
+  const Tensor<T> centred = shifted - mean(shifted, axes, {.keepdims = true});
+  const Tensor<T> inv_std = inv_std_of(mean(centred * centred, axes, {.keepdims = true}), eps);
+  const Tensor<T> xhat = centred * inv_std;
+  const Tensor<T> slope = mean(dy * xhat, axes, {.keepdims = true});
+  return affine(inv_std * (dy - mean(dy, axes, {.keepdims = true}) - xhat * slope), gamma, Tensor<T>());
+}
+
 }  // namespace reference
 
 namespace {
 
-// shift, offset and inv_std of each channel, the rows of a (3, C) array.
-struct SavedChannels {
+// K numbers for each channel, as the rows of a (K, C) array: (shift, offset, inv_std) where nothing else is said.
+struct ChannelRows {
   Array<double> rows;
 
-  explicit SavedChannels(std::size_t C) : rows(empty_array<double>({3, C})) {}
+  explicit ChannelRows(std::size_t C, std::size_t K = 3) : rows(full_array<double>({K, C}, 0)) {}
   double* row(std::size_t i) { return rows.data() + i * rows.shape()[1]; }
-  kernels::Channels view() const {
-    const std::size_t C = rows.shape()[1];
-    return {rows.data(), rows.data() + C, rows.data() + 2 * C};
-  }
+  const double* row(std::size_t i) const { return rows.data() + i * rows.shape()[1]; }
+  kernels::Channels view() const { return {row(0), row(1), row(2)}; }
 };
+
+// Row i of such an array, (C), in T.
+template <class T> Tensor<T> rounded(const ChannelRows& rows, std::size_t i) {
+  Array<T> z = empty_array<T>({rows.rows.shape()[1]});
+  std::transform(rows.row(i), rows.row(i) + z.size(), z.data(), [](double s) { return static_cast<T>(s); });
+  return Tensor<T>(std::move(z));
+}
 
 // The kernels take rows of channels: (N, C) as it is, (N, C, L) transposed to (N * L, C).
 template <class T> Tensor<T> to_rows(const Tensor<T>& x, const ChannelLayout& layout) {
@@ -98,7 +114,7 @@ void check_parameter(const char* name, const Tensor<T>& t, const ChannelLayout& 
 template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined() ? t.data() : nullptr; }
 
 // Fills shift and offset of `stats`, and returns the moments.
-template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layout, SavedChannels& stats) {
+template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layout, ChannelRows& stats) {
   Moments moments{layout.m(), full_array<double>({layout.C}, 0), full_array<double>({layout.C}, 0)};
   if (layout.m() == 0) return moments;
   const NoGrad guard;
@@ -110,7 +126,7 @@ template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layo
 
 // y in x's shape, for either kind of statistics.
 template <class T>
-Array<T> normalised(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, const SavedChannels& stats,
+Array<T> normalised(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, const ChannelRows& stats,
                     const ChannelLayout& layout) {
   const NoGrad guard;
   Array<T> y = empty_array<T>({layout.m(), layout.C});
@@ -119,26 +135,122 @@ Array<T> normalised(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>&
   return Array<T>(shared_array(from_rows(std::move(y), layout, x.shape()).value(), x.shape()));
 }
 
-// The gradients of x, gamma and beta; `dx` computes the first from dy and the two sums.
-template <class T, class Dx>
-void backward(Backward<T>& b, const SavedChannels& stats, const ChannelLayout& layout, bool sums_for_dx, Dx&& dx) {
-  const long m = static_cast<long>(layout.m()), C = static_cast<long>(layout.C);
-  const Tensor<T> x = to_rows(b.input(0), layout), dy = to_rows(b.dz(), layout);
-  Array<double> sum_dy = full_array<double>({layout.C}, 0), sum_dy_xhat = sum_dy;
-  if (m > 0 && (b.needs(1) || b.needs(2) || sums_for_dx))
-    kernels::table<T>().batch_norm_sums(m, C, x.data(), dy.data(), stats.view(), sum_dy.data(), sum_dy_xhat.data());
-  if (b.needs(0)) {
-    Array<T> d = empty_array<T>({layout.m(), layout.C});
-    if (m > 0) dx(m, C, x.data(), dy.data(), data_or_null(b.input(1)), sum_dy.data(), sum_dy_xhat.data(), d.data());
-    b.add(0, from_rows(std::move(d), layout, b.shape(0)));
+// What a forward pass leaves behind: the statistics, and whether the gradient flows through them.
+template <class T> struct Saved {
+  ChannelRows stats;
+  ChannelLayout layout;
+  double eps;
+  bool batch;
+
+  long m() const { return static_cast<long>(layout.m()); }
+  long C() const { return static_cast<long>(layout.C); }
+
+  // S(dy), S(dy * xhat)
+  ChannelRows sums(const Tensor<T>& x, const Tensor<T>& dy) const {
+    const NoGrad guard;
+    ChannelRows s(layout.C, 2);
+    if (m() > 0)
+      kernels::table<T>().batch_norm_sums(m(), C(), to_rows(x, layout).data(), to_rows(dy, layout).data(), stats.view(),
+                                          s.row(0), s.row(1));
+    return s;
   }
-  const auto rounded = [](const Array<double>& sums) {
-    Array<T> z = empty_array<T>(sums.shape());
-    std::transform(sums.storage().begin(), sums.storage().end(), z.data(), [](double s) { return static_cast<T>(s); });
-    return z;
-  };
-  if (b.needs(1)) b.add(1, rounded(sum_dy_xhat));
-  if (b.needs(2)) b.add(2, rounded(sum_dy));
+  // gamma * inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), or gamma * inv_std * dy
+  Tensor<T> dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, const ChannelRows& sums) const {
+    const NoGrad guard;
+    Array<T> d = empty_array<T>({layout.m(), layout.C});
+    const Tensor<T> rows_dy = to_rows(dy, layout);
+    if (m() > 0 && batch)
+      kernels::table<T>().batch_norm_dx(m(), C(), to_rows(x, layout).data(), rows_dy.data(), stats.view(),
+                                        data_or_null(gamma), sums.row(0), sums.row(1), d.data());
+    else if (m() > 0)
+      kernels::table<T>().batch_norm_scale(m(), C(), rows_dy.data(), stats.row(2), data_or_null(gamma), d.data());
+    return from_rows(std::move(d), layout, x.shape());
+  }
+  // xhat in plain ops
+  Tensor<T> xhat(const Tensor<T>& x) const {
+    if (batch) return reference::batch_norm(x, Tensor<T>(), Tensor<T>(), eps);
+    return (x - per_channel(rounded<T>(stats, 0), x)) * per_channel(rounded<T>(stats, 2), x);
+  }
+};
+
+// The gradients with respect to x and gamma as ops of their own, so that their gradients, the second order, are closed
+// forms, too. With ggx and ggg the gradients of dx and dgamma, xm = x - mu, s = inv_std, and S the sum of a channel:
+//
+//   to dy:    gamma s [ggx - S(ggx)/m - xm s^2 S(ggx xm)/m]    + ggg s xm
+//   to gamma: s [S(ggx dy) - S(ggx) S(dy)/m - s^2 S(ggx xm) S(dy xm)/m]
+//   to x:     gamma/m { xm s^3 [S(ggx) S(dy)/m - S(ggx dy) + 3 s^2 S(dy xm) S(ggx xm)/m]
+//                       + s^3 S(ggx xm) [S(dy)/m - dy] + s^3 S(dy xm) [S(ggx)/m - ggx] }
+//             + ggg s [dy - S(dy)/m - xm s^2 S(dy xm)/m]
+//
+// Running statistics leave gamma s ggx + ggg s xm, s S(ggx dy), and ggg s dy. Orders above take the reference.
+template <class T>
+Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy) {
+  const Tensor<T> dx = saved.dx(x, gamma, dy, saved.sums(x, dy));
+  return record("batch_norm_dx", Array<T>(dx.value()), {&x, &gamma, &dy}, [saved](Backward<T>& b) {
+    if (grad_enabled())
+      return backward_by_reference(b, 3, [&](const std::vector<Tensor<T>>& in) {
+        return saved.batch ? reference::batch_norm_dx(in[0], in[1], in[2], saved.eps)
+                           : affine(in[2] * per_channel(rounded<T>(saved.stats, 2), in[2]), in[1], Tensor<T>());
+      });
+    const Tensor<T>&xs = b.input(0), &g = b.input(1), &dys = b.input(2), &ggx = b.dz();
+    const ChannelLayout& layout = saved.layout;
+    const ChannelRows of_ggx = saved.sums(xs, ggx), of_dy = saved.sums(xs, dys);  // S(.), S(. xhat)
+    b.add(2, saved.dx(xs, g, ggx, of_ggx));
+
+    // S(ggx dy): the sums of dy over an x of ggx, not normalised
+    Saved<T> products{ChannelRows(layout.C), layout, 0, false};
+    std::fill_n(products.stats.row(2), layout.C, 1.0);
+    const ChannelRows of_both = products.sums(ggx, dys);
+
+    const double m = static_cast<double>(layout.m());
+    ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
+    for (std::size_t c = 0; c < layout.C && layout.m() > 0; ++c) {
+      const double s = saved.stats.row(2)[c], A = of_ggx.row(0)[c], R = of_ggx.row(1)[c], B = of_dy.row(0)[c],
+                   Q = of_dy.row(1)[c], P = of_both.row(1)[c];
+      d_gamma.row(0)[c] = saved.batch ? s * (P - A * B / m - R * Q / m) : s * P;
+      const double scale = (g.defined() ? static_cast<double>(g.data()[c]) : 1) * s * s / m;
+      k.row(0)[c] = scale * s * (A * B / m - P + 3 * Q * R / m);
+      k.row(1)[c] = -scale * R;
+      k.row(2)[c] = -scale * Q;
+      k.row(3)[c] = B / m;
+      k.row(4)[c] = A / m;
+    }
+    b.add(1, rounded<T>(d_gamma, 0));
+    if (!b.needs(0)) return;
+    Array<T> d = full_array<T>({layout.m(), layout.C}, T(0));
+    if (layout.m() > 0 && saved.batch)
+      kernels::table<T>().batch_norm_ddx(saved.m(), saved.C(), to_rows(xs, layout).data(), to_rows(dys, layout).data(),
+                                         to_rows(ggx, layout).data(), saved.stats.view(), k.row(0), d.data());
+    b.add(0, from_rows(std::move(d), layout, xs.shape()));
+  });
+}
+
+template <class T> Tensor<T> dgamma_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& dy) {
+  const Tensor<T> dgamma = rounded<T>(saved.sums(x, dy), 1);
+  return record("batch_norm_dgamma", Array<T>(dgamma.value()), {&x, &dy}, [saved](Backward<T>& b) {
+    if (grad_enabled())
+      return backward_by_reference(b, 2, [&](const std::vector<Tensor<T>>& in) {
+        return sum(in[1] * saved.xhat(in[0]), in[0].shape().size() == 3 ? Axes{0, 2} : Axes{0});
+      });
+    const Tensor<T>&xs = b.input(0), &dys = b.input(1), &ggg = b.dz();
+    if (b.needs(0)) b.add(0, saved.dx(xs, ggg, dys, saved.sums(xs, dys)));
+    if (b.needs(1)) b.add(1, normalised(xs, ggg, Tensor<T>(), saved.stats, saved.layout));
+  });
+}
+
+template <class T> void backward(Backward<T>& b, const Saved<T>& saved) {
+  const Tensor<T>&x = b.input(0), &gamma = b.input(1), &dy = b.dz();
+  if (grad_enabled()) {
+    if (b.needs(0)) b.add(0, dx_op(saved, x, gamma, dy));
+    if (b.needs(1)) b.add(1, dgamma_op(saved, x, dy));
+    if (b.needs(2)) b.add(2, sum(dy, x.shape().size() == 3 ? Axes{0, 2} : Axes{0}));
+    return;
+  }
+  const bool wanted = b.needs(1) || b.needs(2) || saved.batch;
+  const ChannelRows sums = wanted ? saved.sums(x, dy) : ChannelRows(saved.layout.C, 2);
+  if (b.needs(0)) b.add(0, saved.dx(x, gamma, dy, sums));
+  if (b.needs(1)) b.add(1, rounded<T>(sums, 1));
+  if (b.needs(2)) b.add(2, rounded<T>(sums, 0));
 }
 
 }  // namespace
@@ -150,7 +262,7 @@ ChannelLayout channel_layout(const char* who, const Shape& shape) {
 
 template <class T> Moments channel_moments(const Tensor<T>& x) {
   const ChannelLayout layout = channel_layout("channel_moments", x.shape());
-  SavedChannels stats(layout.C);
+  ChannelRows stats(layout.C);
   return measure(x, layout, stats);
 }
 
@@ -162,23 +274,14 @@ BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const 
   if (layout.m() == 1)
     fail("batch_norm: needs more than one value per channel with batch statistics, got input {}", x.shape());
 
-  SavedChannels stats(layout.C);
+  ChannelRows stats(layout.C);
   Moments batch = measure(x, layout, stats);
   for (std::size_t c = 0; c < layout.C; ++c)
     stats.row(2)[c] = inv_std_of(batch.m2(c) / static_cast<double>(layout.m()), eps);
   Array<T> y = normalised(x, gamma, beta, stats, layout);
   Tensor<T> result =
-      record("batch_norm", std::move(y), {&x, &gamma, &beta}, [stats = std::move(stats), layout, eps](Backward<T>& b) {
-        if (grad_enabled())
-          return backward_by_reference(b, 3, [eps](const std::vector<Tensor<T>>& in) {
-            return reference::batch_norm(in[0], in[1], in[2], eps);
-          });
-        backward(b, stats, layout, true,
-                 [&stats](long m, long C, const T* x_, const T* dy, const T* g, const double* sum_dy,
-                          const double* sum_dy_xhat, T* dx) {
-                   kernels::table<T>().batch_norm_dx(m, C, x_, dy, stats.view(), g, sum_dy, sum_dy_xhat, dx);
-                 });
-      });
+      record("batch_norm", std::move(y), {&x, &gamma, &beta},
+             [saved = Saved<T>{std::move(stats), layout, eps, true}](Backward<T>& b) { backward(b, saved); });
   return {std::move(result), std::move(batch)};
 }
 
@@ -192,7 +295,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
     if (statistic->shape() != Shape{layout.C})
       fail("batch_norm: a running statistic is {}, input {} expects ({},)", statistic->shape(), x.shape(), layout.C);
 
-  SavedChannels stats(layout.C);
+  ChannelRows stats(layout.C);
   for (std::size_t c = 0; c < layout.C; ++c) {
     stats.row(0)[c] = static_cast<double>(running_mean(c));
     stats.row(1)[c] = 0;
@@ -200,17 +303,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
   }
   Array<T> y = normalised(x, gamma, beta, stats, layout);
   return record("batch_norm", std::move(y), {&x, &gamma, &beta},
-                [stats = std::move(stats), layout, eps, running_mean, running_var](Backward<T>& b) {
-                  if (grad_enabled())
-                    return backward_by_reference(b, 3, [&](const std::vector<Tensor<T>>& in) {
-                      return reference::batch_norm(in[0], in[1], in[2], eps, running_mean, running_var);
-                    });
-                  backward(
-                      b, stats, layout, false,
-                      [&stats](long m, long C, const T*, const T* dy, const T* g, const double*, const double*, T* dx) {
-                        kernels::table<T>().batch_norm_scale(m, C, dy, stats.view().inv_std, g, dx);
-                      });
-                });
+                [saved = Saved<T>{std::move(stats), layout, eps, false}](Backward<T>& b) { backward(b, saved); });
 }
 
 #define XTGRAD_INSTANTIATE(T)                                                                                  \
@@ -219,6 +312,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
   template Tensor<T> batch_norm(const Tensor<T>&, const Tensor<T>&, const Tensor<T>&, double, const Array<T>&, \
                                 const Array<T>&);                                                              \
   template Tensor<T> reference::batch_norm(const Tensor<T>&, const Tensor<T>&, const Tensor<T>&, double);      \
+  template Tensor<T> reference::batch_norm_dx(const Tensor<T>&, const Tensor<T>&, const Tensor<T>&, double);   \
   template Tensor<T> reference::batch_norm(const Tensor<T>&, const Tensor<T>&, const Tensor<T>&, double,       \
                                            const Array<T>&, const Array<T>&);
 XTGRAD_INSTANTIATE(float)

@@ -60,5 +60,8 @@ template <class T>
 Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps,
                      const Array<T>& running_mean, const Array<T>& running_var);
 
+/// The gradient of the first with respect to x, for the gradient dy of its result.
+template <class T> Tensor<T> batch_norm_dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, double eps);
+
 }  // namespace reference
 }  // namespace xtgrad
