@@ -51,6 +51,7 @@ template <class T = float> class DataLoader {
   /// Batches in an epoch.
   std::size_t batches() const noexcept;
   const Dataset<T>& dataset() const noexcept { return data_; }
+  const LoaderOptions& options() const noexcept { return options_; }
 
   class Iterator {
    public:

@@ -260,6 +260,22 @@ ChannelLayout channel_layout(const char* who, const Shape& shape) {
   return {shape[0], shape[1], shape.size() == 3 ? shape[2] : 1};
 }
 
+void Moments::merge(const Moments& other) {
+  if (other.count == 0) return;
+  if (count == 0) {
+    *this = other;
+    return;
+  }
+  check(mean.size() == other.mean.size(), "Moments: {} channels and {}", mean.size(), other.mean.size());
+  const double n = static_cast<double>(count), k = static_cast<double>(other.count);
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    const double apart = other.mean(c) - mean(c);
+    mean(c) += apart * k / (n + k);
+    m2(c) += other.m2(c) + apart * apart * n * k / (n + k);
+  }
+  count += other.count;
+}
+
 template <class T> Moments channel_moments(const Tensor<T>& x) {
   const ChannelLayout layout = channel_layout("channel_moments", x.shape());
   ChannelRows stats(layout.C);

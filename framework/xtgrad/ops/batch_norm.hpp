@@ -27,6 +27,12 @@ struct Moments {
   std::size_t count = 0;
   Array<double> mean = {};  ///< (C)
   Array<double> m2 = {};    ///< (C) sum((x - mean)^2)
+
+  /// Takes in other values, as if all had been measured together (Chan, Golub and LeVeque 1983). Throws unless both have
+  /// the same number of channels, or one has no values.
+  void merge(const Moments& other);
+  /// m2 / (count - 1) of a channel: the estimate of the population's variance.
+  double unbiased(std::size_t c) const { return m2(c) / (static_cast<double>(count) - 1); }
 };
 
 /// The moments of a batch (N, C) or (N, C, L); zeros if it is empty.

@@ -120,6 +120,12 @@ template <class T, class Options> void GroupedOptimizer<T, Options>::set_lr(doub
   options_.at(group).lr = lr;
 }
 
+template <class T, class Options> double GroupedOptimizer<T, Options>::weight_decay(const Tensor<T>& parameter) const {
+  for (const OptimizerSlot<T>& slot : slots_)
+    if (&slot.parameter.node() == &parameter.node()) return options_[slot.group].weight_decay;
+  return 0;
+}
+
 template <class T, class Options> std::vector<StateEntry<T>> GroupedOptimizer<T, Options>::state() {
   std::vector<StateEntry<T>> entries;
   for (std::size_t i = 0; i < slots_.size(); ++i) {

@@ -27,6 +27,9 @@ template <class T> class Optimizer {
     for (std::size_t g = 0; g < groups(); ++g) set_lr(lr, g);
   }
 
+  /// The weight decay of a parameter; 0 if it is not here.
+  virtual double weight_decay(const Tensor<T>& parameter) const = 0;
+
   /// What a run needs to go on exactly: for each parameter its age and its arrays under PyTorch's names ("0.step",
   /// "0.exp_avg"), and the learning rates. The other options are those of the constructor.
   StateDict<T> state_dict() { return copy_state(state()); }
@@ -65,6 +68,7 @@ template <class T, class Options> class GroupedOptimizer : public Optimizer<T> {
   double lr(std::size_t group = 0) const override { return options_.at(group).lr; }
   using Optimizer<T>::set_lr;
   void set_lr(double lr, std::size_t group) override;
+  double weight_decay(const Tensor<T>& parameter) const override;
 
  private:
   std::vector<StateEntry<T>> state() override;

@@ -57,10 +57,9 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
 
 template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
   if (batch.count == 0) return;
-  const auto unbiased = [&](std::size_t c) { return batch.m2(c) / static_cast<double>(batch.count - 1); };
   if (options_.non_finite == NonFinite::skip)
     for (std::size_t c = 0; c < C_; ++c)
-      if (!std::isfinite(static_cast<T>(batch.mean(c))) || !std::isfinite(static_cast<T>(unbiased(c)))) {
+      if (!std::isfinite(static_cast<T>(batch.mean(c))) || !std::isfinite(static_cast<T>(batch.unbiased(c)))) {
         ++skipped_batches_;
         return;
       }
@@ -73,7 +72,7 @@ template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
   T* const var = running_var_.mutable_value().data();
   for (std::size_t c = 0; c < C_; ++c) {
     mean[c] = blend(mean[c], batch.mean(c));
-    var[c] = blend(var[c], unbiased(c));
+    var[c] = blend(var[c], batch.unbiased(c));
   }
 }
 

@@ -89,6 +89,10 @@ template <class T> std::vector<Tensor<T>> Module<T>::parameters() {
   return result;
 }
 
+template <class T> std::vector<std::pair<std::string, Module<T>*>> Module<T>::named_modules() {
+  return Members<T>(*this).modules;
+}
+
 template <class T> std::size_t Module<T>::parameter_count() {
   std::size_t count = 0;
   for (const Tensor<T>& p : parameters()) count += p.size();
@@ -135,6 +139,12 @@ template <class T, class U> void detail::copy_members(Module<T>& from, Module<U>
                      [](T value) { return static_cast<U>(value); });
       copy.requires_grad(values.requires_grad());
     }
+}
+
+template <class T> std::unique_ptr<Module<T>> clone(Module<T>& module) {
+  std::unique_ptr<Module<T>> copy = module.rebuild(T());
+  detail::copy_members(module, *copy);
+  return copy;
 }
 
 template <class T> std::string summary(Module<T>& net, const Shape& row) {
@@ -199,6 +209,7 @@ template <class T> std::string summary(Module<T>& net, const Shape& row) {
   template class Module<T>;                                        \
   template void detail::copy_members(Module<T>&, Module<float>&);  \
   template void detail::copy_members(Module<T>&, Module<double>&); \
+  template std::unique_ptr<Module<T>> clone(Module<T>&);           \
   template std::string summary(Module<T>&, const Shape&);
 XTGRAD_INSTANTIATE(float)
 XTGRAD_INSTANTIATE(double)

@@ -77,6 +77,8 @@ template <class T = float> class Module {
   std::vector<Tensor<T>> parameters();
   /// The same with their names: "0.weight", "0.bias", ...
   std::vector<std::pair<std::string, Tensor<T>>> named_parameters();
+  /// This module ("") and all below it, with their names: "0", "1.fc", ...
+  std::vector<std::pair<std::string, Module*>> named_modules();
   /// How many numbers are trained.
   std::size_t parameter_count();
 
@@ -140,6 +142,9 @@ template <class Self, class T> class Layer : public Module<T> {
     return std::make_unique<L>(std::move(layer));
   }
 };
+
+/// A deep copy of any module that says how it is rebuilt; what Layer::clone() does, without the type.
+template <class T> std::unique_ptr<Module<T>> clone(Module<T>& module);
 
 /// The network in another precision: convert<double>(net).
 template <class U, class L> auto convert(L& net) { return net.template to<U>(); }

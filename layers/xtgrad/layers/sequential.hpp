@@ -20,6 +20,8 @@ concept ModuleOf = std::derived_from<M, Module<T>>;
 /// with one child, not a copy.
 template <class T = float, int Depth = 0> class Sequential final : public Layer<Sequential<T, Depth>, T> {
  public:
+  /// No module: the identity, until some are added.
+  Sequential() = default;
   /// Takes over the modules.
   template <class... M>
   requires(sizeof...(M) > 0 && (ModuleOf<M, T> && ...) &&
@@ -28,8 +30,9 @@ template <class T = float, int Depth = 0> class Sequential final : public Layer<
   }
 
   /// Appends a module.
-  template <ModuleOf<T> M> void add(M&& module) {
-    modules_.push_back(std::make_unique<M>(std::move(module)));
+  template <ModuleOf<T> M> void add(M&& module) { add(std::make_unique<M>(std::move(module))); }
+  void add(std::unique_ptr<Module<T>> module) {
+    modules_.push_back(std::move(module));
     this->unlabel();
   }
 
@@ -57,8 +60,6 @@ template <class T = float, int Depth = 0> class Sequential final : public Layer<
 
  private:
   template <class U, int D> friend class Sequential;
-  Sequential() = default;
-
   std::vector<std::unique_ptr<Module<T>>> modules_;
 };
 

@@ -388,6 +388,30 @@ TEST(ChannelMoments, AreThoseOfTheBatch) {
   EXPECT_EQ(values(channel_moments(Tensor<float>::zeros({0, 2})).mean), (std::vector<double>{0, 0}));
 }
 
+TEST(MomentsMerge, OfPartsIsThatOfTheWhole) {
+  for (const double mean : {0.0, 1e6}) {
+    const Array<double> x = Generator(3).normal<double>({9, 4}, mean, 1).value();
+    Moments merged;
+    std::size_t first = 0;
+    for (const std::size_t count : {5U, 0U, 3U, 1U}) {
+      merged.merge(channel_moments(Tensor<double>(xt::view(x, xt::range(first, first + count)))));
+      first += count;
+    }
+    const Moments whole = channel_moments(Tensor<double>(Array<double>(x)));
+    EXPECT_EQ(merged.count, 9u);
+    for (std::size_t c = 0; c < 4; ++c) {
+      EXPECT_NEAR(merged.mean(c), whole.mean(c), 1e-15 * (1 + mean));
+      EXPECT_NEAR(merged.m2(c), whole.m2(c), 1e-12 * whole.m2(c) * (1 + mean / 1e3));
+      EXPECT_EQ(whole.unbiased(c), whole.m2(c) / 8);
+    }
+  }
+}
+
+TEST(MomentsMerge, NeedsTheSameChannels) {
+  Moments a = channel_moments(Double::ones({3, 2}));
+  expect_parts(error([&] { a.merge(channel_moments(Double::ones({3, 4}))); }), {"Moments", "2", "4"});
+}
+
 TEST(BatchNorm, ThrowsNamingWhatDoesNotFit) {
   const Double x = Double::zeros({4, 3});
   expect_parts(error([&] { batch_norm<double>(x, Double{1, 2}, {}, 1e-5); }), {"gamma", "(2,)", "(4, 3)", "(3,)"});
