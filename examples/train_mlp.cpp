@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <xtgrad/batchnorm/check.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/csv_log.hpp"
@@ -109,6 +110,7 @@ std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float
   const auto steps = static_cast<std::int64_t>(options.epochs * loader.batches());
   Scheduler schedule(
       *optimizer, options.schedule == "cosine" ? cosine(steps) : [](std::int64_t) { return 1.0; });
+  for (const Finding& f : check(net, loader, optimizer.get())) fmt::print("{}: {}; {}\n", f.layer, f.reason, f.remedy);
   std::vector<Epoch> epochs;
   for (std::size_t epoch = 1; epoch <= options.epochs; ++epoch) {
     net.train();

@@ -49,7 +49,7 @@ MissingAndUselessDataGetOneLineAndStatus2() {
 }
 
 HelpExitsWith0() {
-  for program in train_mlp standardise; do
+  for program in train_mlp standardise batchnorm_gradients; do
     "$bin/$program" --help >out || fail "$program --help fails"
     grep -q -- --help out || fail "$program --help does not mention itself"
   done
@@ -103,6 +103,30 @@ batch (train mode)|64|359
 batch (train mode)|359|359
 END
   ! grep -q $'\r' out || fail "a progress bar on a pipe"
+}
+
+TrainMlpPrintsWhatWillGoWrong() {
+  "$bin/train_mlp" --epochs 1 >out
+  ! grep -q '; ' <(grep BatchNorm1d out | grep -v '^  ') || fail "found something in a good set-up: $(cat out)"
+  "$bin/train_mlp" --epochs 1 --optimizer adamw >out
+  grep -q '^1 BatchNorm1d(64): weight decay 0.01 on gamma' out || fail "$(cat out)"
+  "$bin/train_mlp" --epochs 1 --batch-size 2 >out 2>err
+  grep -q '^loader: batches of 2 rows' out || fail "$(cat out)"
+}
+
+BatchnormGradientsShowsEveryLawWithItsResidual() {
+  for eps in 0 1e-5 0.1; do
+    "$bin/batchnorm_gradients" --eps $eps --batch-size 20 >out
+    # nine laws on each of two layers; the last column is the residual
+    grep -E '^[14] BatchNorm1d' out | awk '{ ++n; bad += !($NF + 0 <= 1e-12) } END { exit !(n == 18 && !bad) }' || fail "$(cat out)"
+    # an element, its finite difference, and what it would be if the statistics were constants
+    awk '/finite difference/ { on = 1 } on && NF == 5 && $1 ~ /^[0-9]+$/ {
+           ++n; d = $3 - $4; wrong = $3 - $5; bad += d * d > 1e-10 * $3 * $3; differs += wrong * wrong > 1e-6 * $3 * $3
+         } END { exit !(n == 5 && !bad && differs == 5) }' out || fail "$(cat out)"
+  done
+  refuses '--batch-size' "$bin/batchnorm_gradients" --batch-size 2
+  refuses '--eps' "$bin/batchnorm_gradients" --eps -1
+  refuses '.png or .svg' "$bin/batchnorm_gradients" --plot laws.pdf
 }
 
 TrainMlpReaches89PercentOnFashionImages() {
