@@ -49,7 +49,7 @@ MissingAndUselessDataGetOneLineAndStatus2() {
 }
 
 HelpExitsWith0() {
-  for program in train_mlp standardise batchnorm_gradients; do
+  for program in train_mlp standardise batchnorm_gradients train_eval_gap; do
     "$bin/$program" --help >out || fail "$program --help fails"
     grep -q -- --help out || fail "$program --help does not mention itself"
   done
@@ -127,6 +127,19 @@ BatchnormGradientsShowsEveryLawWithItsResidual() {
   refuses '--batch-size' "$bin/batchnorm_gradients" --batch-size 2
   refuses '--eps' "$bin/batchnorm_gradients" --eps -1
   refuses '.png or .svg' "$bin/batchnorm_gradients" --plot laws.pdf
+}
+
+TrainEvalGapAddsUpAndPredictsItsScales() {
+  "$bin/train_eval_gap" >out
+  # the sum of the parts is the gap, to the digits that are printed
+  [[ $(awk '$1 == "sum" { print $2, $3 }' out) == $(awk '/^measured: EMA/ { print $5, $6 }' out) ]] || fail "$(cat out)"
+  # scales of eps, noise, Bessel and residue within 1 %; layer and part are words of varying number before four numbers
+  awk '$2 ~ /^BatchNorm1d/ && !/EMA lag/ { ++n; d = $(NF - 2) / $(NF - 3) - 1; bad += d > 0.01 || d < -0.01 }
+       END { exit !(n == 10 && !bad) }' out || fail "$(cat out)"
+  grep -q '^predicted ((m-1)/m)^(L/2) = 0.854$' out && grep -q '^measured  0.854$' out || fail "$(cat out)"
+  "$bin/train_eval_gap" --layers 10 --batch-size 32 | tail -n 1 >chain
+  [[ $(cat chain) == 'measured  0.853' ]] || fail "$(cat chain)"
+  refuses '--layers' "$bin/train_eval_gap" --layers 0
 }
 
 TrainMlpReaches89PercentOnFashionImages() {

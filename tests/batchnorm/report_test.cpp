@@ -1,0 +1,127 @@
+#include "xtgrad/batchnorm/report.hpp"
+
+#include <cmath>
+
+#include "../framework/support.hpp"
+#include "xtgrad/xtgrad.hpp"
+
+namespace xtgrad {
+namespace {
+
+Dataset<double> rows(std::size_t N) {
+  Generator generator(1);
+  Dataset<double> data{generator.normal<double>({N, 3}, 2, 1.5), full_array<std::int64_t>({N}, 0)};
+  for (std::size_t n = 0; n < N; ++n) data.y(n) = data.x.value()(n, 0) > data.x.value()(n, 1) ? 1 : 0;
+  return data;
+}
+
+Sequential<double> network(BatchNorm1dOptions bn = {}) {
+  manual_seed(2);
+  return Sequential<double>{Linear<double>(3, 64, {.bias = false}), BatchNorm1d<double>(64, bn), Relu<double>(),
+                            Linear<double>(64, 2)};
+}
+
+DataLoader<double> loader(std::size_t N = 640, std::size_t m = 16) {
+  return DataLoader<double>(rows(N), {.batch_size = m, .shuffle = true});
+}
+
+// t forward passes in training mode: the running statistics move, the weights do not.
+void warm(Sequential<double>& net, DataLoader<double>& data, std::size_t t) {
+  while (true)
+    for (auto [x, y] : data) {
+      if (t-- == 0) return;
+      net(x);
+    }
+}
+
+const LayerPart& part(const BatchNormReport& report, const std::string& name, std::size_t which = 0) {
+  for (const LayerPart& p : report.layers)
+    if (p.part == name && which-- == 0) return p;
+  throw std::out_of_range(name);
+}
+
+TEST(Report, PartsAddUpToTheGap) {
+  DataLoader<double> data = loader();
+  Sequential<double> net = network();
+  warm(net, data, 7);
+  const BatchNormReport report = batch_norm_report(net, data);
+  double loss = 0, accuracy = 0;
+  for (const GapPart& p : report.parts) {
+    loss += p.loss;
+    accuracy += p.accuracy;
+  }
+  EXPECT_EQ(report.parts.size(), 5u);
+  EXPECT_NEAR(loss, report.loss_gap, 1e-14);
+  EXPECT_NEAR(accuracy, report.accuracy_gap, 1e-14);
+  EXPECT_EQ(report.loss_gap, report.statistics[1].loss - report.statistics[0].loss);
+  EXPECT_NE(report.loss_gap, 0);
+}
+
+TEST(Report, EvaluatesEachChoiceAsTheModesDo) {
+  DataLoader<double> data(rows(640), {.batch_size = 640});
+  Sequential<double> net = network();
+  warm(net, data, 3);
+  const BatchNormReport report = batch_norm_report(net, data);
+  const Dataset<double> all = rows(640);
+  net.eval();
+  EXPECT_NEAR(report.statistics[1].loss, cross_entropy(net(all.x), all.y).item(), 1e-12);
+  EXPECT_EQ(report.statistics[1].statistics, "EMA");
+  EXPECT_EQ(report.statistics[1].distance, 0);
+  net.train();
+  net.get<BatchNorm1d<double>>(1).update(false);
+  EXPECT_NEAR(report.statistics[0].loss, cross_entropy(net(all.x), all.y).item(), 1e-12);
+}
+
+TEST(Report, PredictsEveryPartOfALayerInClosedForm) {
+  for (const std::size_t m : {8U, 32U}) {
+    DataLoader<double> data = loader(1280, m);
+    Sequential<double> net = network({.eps = 0.01});
+    warm(net, data, 40);
+    const BatchNormReport report = batch_norm_report(net, data);
+    for (const auto& [name, which] :
+         {std::pair{"eps", 0}, {"sampling noise", 0}, {"Bessel", 0}, {"initial residue", 0}, {"eps", 1}}) {
+      const LayerPart& p = part(report, name, static_cast<std::size_t>(which));
+      EXPECT_NEAR(p.measured_scale, p.predicted_scale, 0.01 * p.predicted_scale) << name << ", m " << m;
+      EXPECT_NEAR(p.measured_shift, p.predicted_shift, 0.01) << name << ", m " << m;
+    }
+    // The weights stood still, so the running mean is an average of batch means: root mean square of 64 channels.
+    EXPECT_NEAR(part(report, "EMA lag").measured_shift / part(report, "EMA lag").predicted_shift, 1, 0.8);
+  }
+}
+
+TEST(Report, SeesBesselsFactorAndTheInitialResidueExactly) {
+  DataLoader<double> data = loader(640, 4);
+  Sequential<double> net = network();
+  warm(net, data, 5);
+  const BatchNormReport report = batch_norm_report(net, data);
+  EXPECT_NEAR(part(report, "Bessel").measured_scale, std::sqrt(3.0 / 4), 1e-12);
+  const LayerPart& residue = part(report, "initial residue");
+  EXPECT_NEAR(residue.measured_scale, residue.predicted_scale, 1e-12);
+  EXPECT_GT(std::abs(residue.measured_scale - 1), 0.01);  // 0.9^5 of the variance is still 1
+}
+
+TEST(Report, CumulativeStatisticsHaveNoResidueAndLayersWithoutThemNoParts) {
+  DataLoader<double> data = loader();
+  Sequential<double> net = network({.momentum = std::nullopt});
+  warm(net, data, 40);
+  EXPECT_NEAR(part(batch_norm_report(net, data), "initial residue").measured_scale, 1, 1e-12);
+  Sequential<double> untracked = network({.track_running_stats = false});
+  const BatchNormReport report = batch_norm_report(untracked, data);
+  EXPECT_TRUE(report.layers.empty());
+  EXPECT_EQ(report.loss_gap, 0);
+}
+
+TEST(Report, ChangesNothing) {
+  DataLoader<double> data = loader();
+  Sequential<double> net = network();
+  warm(net, data, 3);
+  const auto mean = test::values(net.get<BatchNorm1d<double>>(1).running_mean());
+  batch_norm_report(net, data);
+  EXPECT_EQ(test::values(net.get<BatchNorm1d<double>>(1).running_mean()), mean);
+  EXPECT_EQ(net.get<BatchNorm1d<double>>(1).num_batches_tracked(), 3);
+  EXPECT_TRUE(net.get<BatchNorm1d<double>>(1).update());
+  EXPECT_TRUE(net.training());
+}
+
+}  // namespace
+}  // namespace xtgrad
