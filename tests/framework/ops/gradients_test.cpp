@@ -688,7 +688,7 @@ TEST(GradientTable, CountsItsSamples) {
       EXPECT_TRUE(samples[order - 1].insert(name_of(row, c, subset, order)).second)
           << "twice: " << name_of(row, c, subset, order);
     });
-  std::printf("gradcheck samples: %zu, gradgradcheck samples: %zu\n", samples[0].size(), samples[1].size());
+  std::printf("report: gradcheck samples: %zu, gradgradcheck samples: %zu\n", samples[0].size(), samples[1].size());
   // PyTorch 1.13 checks 11910 and 11392.
   EXPECT_GT(samples[0].size(), 11910U);
   EXPECT_GT(samples[1].size(), 11392U);
