@@ -15,7 +15,7 @@ inline Quad absolute(Quad x) { return x < 0 ? -x : x; }
 
 /// The square root, by Newton's iteration from the double one.
 inline Quad root(Quad x) {
-  if (x == 0) return 0;
+  if (x + x == x) return x;  // 0 and infinity
   Quad r = static_cast<Quad>(std::sqrt(static_cast<double>(x)));
   for (int i = 0; i < 3; ++i) r = (r + x / r) / 2;
   return r;
