@@ -1,6 +1,7 @@
 #include "xtgrad/ops/batch_norm.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "xtgrad/kernels/table.hpp"
 #include "xtgrad/ops/elementwise.hpp"
@@ -41,6 +42,11 @@ template <class T> Tensor<T> first_values(const Tensor<T>& x) {
 }
 
 double inv_std_of(double var, double eps) { return var + eps == 0 ? 0 : 1 / std::sqrt(var + eps); }
+
+// That of a batch: where finite values have a variance beyond the largest double, 0 would make y = beta of them.
+double batch_inv_std(double var, double eps) {
+  return std::isinf(var) ? std::numeric_limits<double>::quiet_NaN() : inv_std_of(var, eps);
+}
 
 }  // namespace
 
@@ -293,7 +299,7 @@ BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const 
   ChannelRows stats(layout.C);
   Moments batch = measure(x, layout, stats);
   for (std::size_t c = 0; c < layout.C; ++c)
-    stats.row(2)[c] = inv_std_of(batch.m2(c) / static_cast<double>(layout.m()), eps);
+    stats.row(2)[c] = batch_inv_std(batch.m2(c) / static_cast<double>(layout.m()), eps);
   Array<T> y = normalised(x, gamma, beta, stats, layout);
   Tensor<T> result =
       record("batch_norm", std::move(y), {&x, &gamma, &beta},

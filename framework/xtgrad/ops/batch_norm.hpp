@@ -5,7 +5,8 @@
 //   y = gamma * xhat + beta
 //
 // Sums are taken in double over x minus the channel's first value. A channel without variance gives y = beta
-// exactly, also with eps = 0, where inv_std counts as 0.
+// exactly, also with eps = 0, where inv_std counts as 0. One whose sum of squares overflows double (deviations beyond
+// 1e154) counts as not finite: its y is NaN.
 #pragma once
 
 #include "xtgrad/tensor.hpp"

@@ -351,6 +351,18 @@ TEST(BatchNorm, SecondOrderOfAChannelWithoutVarianceIsFinite) {
   }
 }
 
+TEST(BatchNorm, AVarianceBeyondDoubleIsNotTakenForNone) {
+  const Double x = variable(Double{{1e200, 1e150}, {-1e200, -1e150}, {1e200, 1e150}, {-1e200, -1e150}});
+  const auto result = batch_norm<double>(x, {}, Double{5, 0}, 1e-5);
+  const Double dx = grad(result.y, {x}, {.seed = Double{{1, 1}, {0, 0}, {0, 0}, {0, 0}}})[0];
+  for (std::size_t n = 0; n < 4; ++n) {
+    EXPECT_TRUE(std::isnan(result.y.value()(n, 0)));
+    EXPECT_TRUE(std::isnan(dx.value()(n, 0)));
+    EXPECT_EQ(result.y.value()(n, 1), n % 2 == 0 ? 1 : -1);
+    EXPECT_TRUE(std::isfinite(dx.value()(n, 1)));
+  }
+}
+
 TEST(BatchNorm, WithRunningStatisticsIsAnAffineMap) {
   const Double x = variable(Double{{1, 2}, {3, 4}}), gamma = variable(Double{2, 3}), beta = variable(Double{5, 7});
   Array<double> mu = empty_array<double>({2}), var = empty_array<double>({2});
