@@ -209,7 +209,10 @@ template <class T> class Trial {
       const double most = static_cast<double>(std::numeric_limits<T>::max());
       gamma[c] = draws[0] * static_cast<T>(kScales[(case_.number + c) % std::size(kScales)]);
       beta[c] = draws[1] * static_cast<T>(kScales[(case_.number / 2 + c) % std::size(kScales)]);
-      mean_(c) = static_cast<T>(x.mean + 0.3 * x.std * static_cast<double>(draws[2]));
+      // In training every other blend (1 - a) * old + a * mu cancels.
+      const double a = case_.training && case_.number % 2 > 0 ? case_.momentum.value_or(0) : 0;
+      const double old = a > 0 && a < 1 ? -a / (1 - a) * x.mean : x.mean;
+      mean_(c) = static_cast<T>(old + 0.3 * x.std * static_cast<double>(draws[2]));
       var_(c) = static_cast<T>(std::min(x.std * x.std * (0.5 + std::abs(static_cast<double>(draws[2]))), most));
       spoil(Fault::gamma, c, gamma[c]);
       spoil(Fault::running_mean, c, mean_(c));
