@@ -11,8 +11,8 @@
 //   running_mean  (1 - a) * old, a * x / m of every row
 //   running_var   in double (1 - a) * old, a * (x - mu)^2 / (m - 1) of every row; none in float
 //
-// Where the exact result, or one that near to it, is beyond the largest T, it is infinite; where the exact one is not finite it is not either, and y of a channel without
-// variance is beta.
+// Where the exact result, or one that near to it, is beyond the largest T, it is infinite. Where the exact one is not
+// finite, neither is it, and a y that is NaN is NaN. Without variance, y is beta and dgamma 0.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -129,10 +129,12 @@ class Table {
   template <class T> bool accepts(Result result, T got, const Value& want, double limit) {
     Tally& tally = tallies_[kIsFloat<T> ? 0 : 1][result];
     ++tally.values;
-    const Quad error = absolute(static_cast<Quad>(got) - want.exact), largest = std::numeric_limits<T>::max();
+    const Quad error = absolute(static_cast<Quad>(got) - want.exact);
+    const Quad largest = static_cast<Quad>(std::numeric_limits<T>::max());
     if (!(want.exact - want.exact == 0))
       return !std::isfinite(got) && (result != kY || std::isnan(got) == (want.exact != want.exact));
-    if (std::isinf(got)) return (got > 0 ? want.exact : -want.exact) + kOfTerms * want.terms > largest;
+    if (std::isinf(got))
+      return (got > 0 ? want.exact : -want.exact) + static_cast<Quad>(kOfTerms) * want.terms > largest;
     const double ulps = static_cast<double>(error / ulp<T>(want.exact));
     if (ulps <= limit) {
       tally.worst_ulp = std::max(tally.worst_ulp, ulps);
