@@ -222,7 +222,7 @@ TEST(LayerGradientTable, CountsItsSamples) {
       EXPECT_TRUE(samples[sample.order - 1].insert(sample.name).second) << "twice: " << sample.name;
     });
   // tests/run adds up what the programs print.
-  std::printf("gradcheck samples: %zu, gradgradcheck samples: %zu\n", samples[0].size(), samples[1].size());
+  std::printf("report: gradcheck samples: %zu, gradgradcheck samples: %zu\n", samples[0].size(), samples[1].size());
 }
 
 }  // namespace
