@@ -61,9 +61,11 @@ build() {
     say "configuring build/$preset"
     quietly "$build/configure.log" cmake -S "$root" --preset "$preset" "${options[@]}"
   fi
-  if [[ $(cmake --build "$build" --target "$target" -- -n 2>&1) != *"no work to do"* ]]; then
+  # A dry run always wants to look for new test files.
+  if cmake --build "$build" --target "$target" -- -n 2>&1 | grep -qvE 'Re-checking globbed|Re-running CMake|no work to do'
+  then
     say "building build/$preset: $target"
-    quietly "$build/build.log" cmake --build "$build" --target "$target" -j "$(nproc)"
   fi
+  quietly "$build/build.log" cmake --build "$build" --target "$target" -j "$(nproc)"
   unlock
 }
