@@ -46,7 +46,14 @@ is_on() {
   done
 }
 
-# build PRESET TARGET [OPTION...]: builds what is not up to date, with these options ON; silent if all is.
+# announce TEXT: says it after a second, unless it is killed before. There is nothing to read: it only waits.
+announce() {
+  local nothing
+  exec {nothing}<> <(:)
+  read -rt 1 -u "$nothing" || say "$*"
+}
+
+# build PRESET TARGET [OPTION...]: builds what is not up to date, with these options ON; silent if that is soon done.
 # Options that are ON stay so, lest examples/run and tests/run undo each other's configuration.
 build() {
   local preset=$1 target=$2 build=$root/build/$1 options=() option
@@ -61,11 +68,9 @@ build() {
     say "configuring build/$preset"
     quietly "$build/configure.log" cmake -S "$root" --preset "$preset" "${options[@]}"
   fi
-  # A dry run always wants to look for new test files.
-  if cmake --build "$build" --target "$target" -- -n 2>&1 | grep -qvE 'Re-checking globbed|Re-running CMake|no work to do'
-  then
-    say "building build/$preset: $target"
-  fi
+  announce "building build/$preset: $target" 9>&- &
+  local announcer=$!
   quietly "$build/build.log" cmake --build "$build" --target "$target" -j "$(nproc)"
+  kill "$announcer" 2>/dev/null || true
   unlock
 }
