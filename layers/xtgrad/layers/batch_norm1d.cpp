@@ -64,15 +64,17 @@ template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
         return;
       }
   const double n = static_cast<double>(++num_batches_tracked_);
-  const double a = options_.momentum ? *options_.momentum : 1 / n;
+  double a = options_.momentum.value_or(1 / n);
+  if (options_.debias && options_.momentum && a > 0) a /= 1 - std::pow(1 - a, n);
   const auto blend = [a](T old, double fresh) {
     return static_cast<T>((1 - a) * static_cast<double>(old) + a * fresh);
   };
+  const double count = static_cast<double>(batch.count);
   T* const mean = running_mean_.mutable_value().data();
   T* const var = running_var_.mutable_value().data();
   for (std::size_t c = 0; c < C_; ++c) {
     mean[c] = blend(mean[c], batch.mean(c));
-    var[c] = blend(var[c], batch.unbiased(c));
+    var[c] = blend(var[c], options_.unbiased_running_var ? batch.unbiased(c) : batch.m2(c) / count);
   }
 }
 

@@ -22,18 +22,20 @@ enum class NonFinite {
 
 /// Options of BatchNorm1d; they never change after construction.
 struct BatchNorm1dOptions {
-  double eps = 1e-5;                       ///< added to the variance, inside the root
-  std::optional<double> momentum = 0.1;    ///< weight of the new value; nullopt: cumulative average, 1 / batches so far
-  bool affine = true;                      ///< have gamma and beta
-  bool track_running_stats = true;         ///< have running statistics; without them the batch's own always normalise
+  double eps = 1e-5;                     ///< added to the variance, inside the root
+  std::optional<double> momentum = 0.1;  ///< weight of the new value; nullopt: cumulative average, 1 / batches so far
+  bool affine = true;                    ///< have gamma and beta
+  bool track_running_stats = true;       ///< have running statistics; without them the batch's own always normalise
+  bool unbiased_running_var = true;      ///< the running variance takes in sum / (m-1); false: sum / m, as in Keras
+  bool debias = false;                   ///< leave the initial values out: weight a / (1 - (1-a)^t) in batch t, as Adam
   NonFinite non_finite = NonFinite::skip;  ///< what a batch with NaN or inf does to them
 };
 
 /// x (N, C) or (N, C, L), normalised per channel over m = N * L values:
 ///
 ///   y = gamma * (x - mu) / sqrt(var + eps) + beta        var = sum((x - mu)^2) / m, biased
-///   running_mean = (1-a) running_mean + a mu             running_var = (1-a) running_var + a sum((x - mu)^2)
-///   / (m-1)
+///   running_mean = (1-a) running_mean + a mu
+///   running_var  = (1-a) running_var  + a sum((x - mu)^2) / (m-1)
 ///
 /// The variance that normalises is biased, so that mean(xhat^2) = 1; the running one is unbiased, because it
 /// estimates the population. Two switches say what happens, and train(), eval() and freeze() set them:

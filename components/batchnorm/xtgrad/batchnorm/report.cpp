@@ -29,7 +29,8 @@ template <class T> struct Watched {
   // The weight of the initial values.
   double residue() const {
     const double t = static_cast<double>(bn->num_batches_tracked());
-    return bn->options().momentum ? std::pow(1 - a(), t) : t > 0 ? 0 : 1;
+    if (t > 0 && (!bn->options().momentum || bn->options().debias)) return 0;
+    return std::pow(1 - a(), t);
   }
   double m() const { return static_cast<double>(pooled.count) / static_cast<double>(batches); }
 
