@@ -1,6 +1,7 @@
 #include "xtgrad/batchnorm/recalibrate.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "../framework/support.hpp"
 #include "xtgrad/xtgrad.hpp"
@@ -59,7 +60,7 @@ TEST(Recalibrate, ChangesNothingElse) {
 
 TEST(Recalibrate, OfDataThatIsNotFiniteChangesNothing) {
   Dataset<double> data = rows(20);
-  data.x.mutable_value()(17, 1) = INFINITY;
+  data.x.mutable_value()(17, 1) = std::numeric_limits<double>::infinity();
   DataLoader<double> loader(data, {.batch_size = 5});
   Sequential<double> net{BatchNorm1d<double>(2)};
   expect_parts(error([&] { recalibrate(net, loader); }), {"recalibrate", "channel 1", "0 BatchNorm1d(2)"});
