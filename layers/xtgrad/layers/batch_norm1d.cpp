@@ -4,6 +4,7 @@
 
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/check.hpp"
+#include "xtgrad/ops/rearrange.hpp"
 
 namespace xtgrad {
 
@@ -17,6 +18,7 @@ BatchNorm1d<T>::BatchNorm1d(std::size_t C, BatchNorm1dOptions options)
     check(*options.momentum >= 0 && *options.momentum <= 1,
           "BatchNorm1d: momentum is {}, expected the weight of the new value, from 0 to 1, or nullopt",
           *options.momentum);
+  check(options.virtual_batch != 1, "BatchNorm1d: virtual_batch is 1, expected groups of 2 rows or more, or 0");
   if (options.affine) {
     gamma_ = Tensor<T>::ones({C}).requires_grad(true);
     beta_ = Tensor<T>::zeros({C}).requires_grad(true);
@@ -44,6 +46,14 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
     const Tensor<T> y = batch_norm(x, gamma_, beta_, options_.eps, running_mean_.value(), running_var_.value());
     if (update_) commit(channel_moments(x));
     return y;
+  }
+  if (const std::size_t v = options_.virtual_batch; v > 0 && layout.N >= 2 * v) {
+    std::vector<Tensor<T>> groups;
+    for (std::size_t first = 0, last; first < layout.N; first = last) {
+      last = layout.N - first < 2 * v ? layout.N : first + v;
+      groups.push_back(forward(slice(x, 0, first, last)));
+    }
+    return concat(groups, 0);
   }
   BatchNormResult<T> result = batch_norm(x, gamma_, beta_, options_.eps);
   if (layout.m() == 2 && x.requires_grad() && result.y.requires_grad())

@@ -29,6 +29,9 @@ struct BatchNorm1dOptions {
   bool unbiased_running_var = true;      ///< the running variance takes in sum / (m-1); false: sum / m, as in Keras
   bool debias = false;                   ///< leave the initial values out: weight a / (1 - (1-a)^t) in batch t, as Adam
   NonFinite non_finite = NonFinite::skip;  ///< what a batch with NaN or inf does to them
+  /// Normalise, and count, groups of so many rows as batches of their own, the last with the rest: the ghost batches of
+  /// Hoffer, Hubara and Soudry 2017, Algorithm 1. 0: the whole batch. With running statistics there is nothing to divide.
+  std::size_t virtual_batch = 0;
 };
 
 /// x (N, C) or (N, C, L), normalised per channel over m = N * L values:
@@ -47,7 +50,7 @@ struct BatchNorm1dOptions {
 ///   freeze()      running      off, and train() of a parent does not change it until unfreeze()
 template <class T = float> class BatchNorm1d final : public Layer<BatchNorm1d<T>, T> {
  public:
-  /// Throws if C is 0, eps is negative, or the momentum is outside [0, 1].
+  /// Throws if C is 0, eps is negative, the momentum is outside [0, 1], or virtual_batch is 1.
   explicit BatchNorm1d(std::size_t C, BatchNorm1dOptions options = {});
 
   /// Throws, with no state changed, if x has another number of channels, or if m = 1 and batch statistics are
