@@ -456,6 +456,7 @@ TEST_P(BatchNorm1dGradcheck, TheGraphOfTheGradientHasTheGradientsValue) {
 std::vector<Case> gradcheck_cases() {
   std::vector<Case> list;
   for (const auto& [shape, eps] : {std::pair{Shape{5, 2}, 1e-5},
+                                   {Shape{60, 2}, 1e-5},
                                    {Shape{3, 1}, 1e-5},
                                    {Shape{2, 3}, 0.1},
                                    {Shape{2, 3, 2}, 1e-5},
