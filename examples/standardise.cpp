@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <xtgrad/data/csv.hpp>
+#include <xtgrad/datasets/csv.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/options.hpp"

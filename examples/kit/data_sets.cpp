@@ -6,10 +6,10 @@
 #include <charconv>
 #include <filesystem>
 #include <stdexcept>
-#include <xtgrad/data/csv.hpp>
-#include <xtgrad/data/idx.hpp>
-#include <xtgrad/data/standardise.hpp>
-#include <xtgrad/data/synthetic.hpp>
+#include <xtgrad/datasets/csv.hpp>
+#include <xtgrad/datasets/idx.hpp>
+#include <xtgrad/datasets/standardise.hpp>
+#include <xtgrad/datasets/synthetic.hpp>
 
 namespace kit {
 namespace {

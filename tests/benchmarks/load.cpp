@@ -2,7 +2,7 @@
 #include <benchmark/benchmark.h>
 
 #include <filesystem>
-#include <xtgrad/data/idx.hpp>
+#include <xtgrad/datasets/idx.hpp>
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <map>
 #include <sstream>
-#include <xtgrad/data/file.hpp>
+#include <xtgrad/datasets/file.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 namespace xtgrad {

@@ -1,9 +1,9 @@
-#include "xtgrad/data/standardise.hpp"
+#include "xtgrad/datasets/standardise.hpp"
 
 #include <cmath>
 #include <limits>
 
-#include "../framework/support.hpp"
+#include "../support.hpp"
 
 namespace xtgrad {
 namespace {

@@ -12,7 +12,7 @@
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
-#include <xtgrad/data/file.hpp>
+#include <xtgrad/datasets/file.hpp>
 
 namespace xtgrad {
 namespace {

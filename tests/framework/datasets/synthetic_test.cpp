@@ -1,4 +1,4 @@
-#include "xtgrad/data/synthetic.hpp"
+#include "xtgrad/datasets/synthetic.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <numbers>
 #include <numeric>
 
-#include "../framework/support.hpp"
+#include "../support.hpp"
 
 namespace xtgrad {
 namespace {

@@ -4,9 +4,9 @@
 #include <fstream>
 #include <stdexcept>
 #include <string>
-#include <xtgrad/data/file.hpp>
+#include <xtgrad/datasets/file.hpp>
 
-#include "support.hpp"
+#include "gzip.hpp"
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "../framework/support.hpp"
+#include "../../framework/support.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {

@@ -1,4 +1,4 @@
-#include "xtgrad/data/synthetic.hpp"
+#include "xtgrad/datasets/synthetic.hpp"
 
 #include <cmath>
 #include <numbers>

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "../framework/support.hpp"
+#include "../../framework/support.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {

@@ -1,6 +1,6 @@
 #include "xtgrad/batchnorm/fold.hpp"
 
-#include "../framework/support.hpp"
+#include "../../framework/support.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <utility>
-#include <xtgrad/data/check_file.hpp>
-#include <xtgrad/data/file.hpp>
-#include <xtgrad/data/idx.hpp>
+#include <xtgrad/datasets/check_file.hpp>
+#include <xtgrad/datasets/file.hpp>
+#include <xtgrad/datasets/idx.hpp>
 
 namespace xtgrad {
 namespace {

@@ -1,4 +1,4 @@
-#include "xtgrad/data/standardise.hpp"
+#include "xtgrad/datasets/standardise.hpp"
 
 #include <cmath>
 

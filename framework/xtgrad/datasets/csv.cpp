@@ -9,9 +9,9 @@
 #include <stdexcept>
 #include <system_error>
 #include <utility>
-#include <xtgrad/data/check_file.hpp>
-#include <xtgrad/data/csv.hpp>
-#include <xtgrad/data/file.hpp>
+#include <xtgrad/datasets/check_file.hpp>
+#include <xtgrad/datasets/csv.hpp>
+#include <xtgrad/datasets/file.hpp>
 
 namespace xtgrad {
 namespace {

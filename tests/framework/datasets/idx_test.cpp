@@ -1,10 +1,10 @@
-#include <xtgrad/data/idx.hpp>
+#include <xtgrad/datasets/idx.hpp>
 
 #include <cstdint>
 #include <fstream>
 
-#include "../framework/support.hpp"
-#include "support.hpp"
+#include "../support.hpp"
+#include "gzip.hpp"
 
 namespace xtgrad {
 namespace {

@@ -1,6 +1,6 @@
 #include "xtgrad/batchnorm/conventions.hpp"
 
-#include "../framework/support.hpp"
+#include "../../framework/support.hpp"
 #include "xtgrad/random.hpp"
 
 namespace xtgrad {

@@ -1,7 +1,7 @@
 // Batches in parts: ghost batches, which are batches of their own, and shards, which are not.
 #include "xtgrad/batchnorm/shards.hpp"
 
-#include "../framework/support.hpp"
+#include "../../framework/support.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {

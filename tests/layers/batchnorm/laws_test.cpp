@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "../framework/support.hpp"
+#include "../../framework/support.hpp"
 #include "xtgrad/batchnorm/layers.hpp"
 #include "xtgrad/xtgrad.hpp"
 

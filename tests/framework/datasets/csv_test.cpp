@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 #include <vector>
-#include <xtgrad/data/csv.hpp>
+#include <xtgrad/datasets/csv.hpp>
 
 namespace {
 

@@ -2,9 +2,9 @@
 
 #include <filesystem>
 #include <fstream>
-#include <xtgrad/data/csv.hpp>
+#include <xtgrad/datasets/csv.hpp>
 
-#include "../framework/support.hpp"
+#include "../support.hpp"
 
 namespace xtgrad {
 namespace {

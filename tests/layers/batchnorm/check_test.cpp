@@ -1,7 +1,7 @@
 // One failing fixture for each rule, and one without a finding.
 #include "xtgrad/batchnorm/check.hpp"
 
-#include "../framework/support.hpp"
+#include "../../framework/support.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {
