@@ -96,19 +96,20 @@ struct ChannelRows {
 };
 
 // Row i of such an array, (C), in T.
-template <class T> Tensor<T> rounded(const ChannelRows& rows, std::size_t i) {
+template <class T> Array<T> rounded(const ChannelRows& rows, std::size_t i) {
   Array<T> z = empty_array<T>({rows.rows.shape()[1]});
   std::transform(rows.row(i), rows.row(i) + z.size(), z.data(), [](double s) { return static_cast<T>(s); });
-  return Tensor<T>(std::move(z));
+  return z;
 }
 
 // The kernels take rows of channels: (N, C) as it is, (N, C, L) transposed to (N * L, C).
 template <class T> Tensor<T> to_rows(const Tensor<T>& x, const ChannelLayout& layout) {
   return layout.L == 1 ? x : transpose(x.detach());
 }
-template <class T> Tensor<T> from_rows(Array<T>&& rows, const ChannelLayout& layout, const Shape& shape) {
-  const Tensor<T> t = shared_array(rows, layout.L == 1 ? shape : Shape{layout.N, layout.L, layout.C});
-  return layout.L == 1 ? t : transpose(t);
+template <class T> Array<T> from_rows(Array<T>&& rows, const ChannelLayout& layout, const Shape& shape) {
+  if (layout.L == 1) return shared_array(rows, shape);
+  const NoGrad guard;
+  return shared_array(transpose(Tensor<T>(shared_array(rows, {layout.N, layout.L, layout.C}))).value(), shape);
 }
 
 template <class T>
@@ -120,25 +121,23 @@ void check_parameter(const char* name, const Tensor<T>& t, const ChannelLayout& 
 template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined() ? t.data() : nullptr; }
 
 // Fills shift and offset of `stats`, and returns the moments.
-template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layout, ChannelRows& stats) {
+template <class T> Moments measure(const Tensor<T>& rows, const ChannelLayout& layout, ChannelRows& stats) {
   Moments moments{layout.m(), full_array<double>({layout.C}, 0), full_array<double>({layout.C}, 0)};
   if (layout.m() == 0) return moments;
-  const NoGrad guard;
-  kernels::table<T>().batch_moments(static_cast<long>(layout.m()), static_cast<long>(layout.C),
-                                    to_rows(x, layout).data(), stats.row(0), stats.row(1), moments.m2.data());
+  kernels::table<T>().batch_moments(static_cast<long>(layout.m()), static_cast<long>(layout.C), rows.data(),
+                                    stats.row(0), stats.row(1), moments.m2.data());
   for (std::size_t c = 0; c < layout.C; ++c) moments.mean(c) = stats.row(0)[c] + stats.row(1)[c];
   return moments;
 }
 
-// y in x's shape, for either kind of statistics.
+// y as rows, for either kind of statistics.
 template <class T>
-Array<T> normalised(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, const ChannelRows& stats,
+Array<T> normalised(const Tensor<T>& rows, const Tensor<T>& gamma, const Tensor<T>& beta, const ChannelRows& stats,
                     const ChannelLayout& layout) {
-  const NoGrad guard;
   Array<T> y = empty_array<T>({layout.m(), layout.C});
-  kernels::table<T>().batch_norm(static_cast<long>(layout.m()), static_cast<long>(layout.C), to_rows(x, layout).data(),
-                                 stats.view(), data_or_null(gamma), data_or_null(beta), y.data());
-  return Array<T>(shared_array(from_rows(std::move(y), layout, x.shape()).value(), x.shape()));
+  kernels::table<T>().batch_norm(static_cast<long>(layout.m()), static_cast<long>(layout.C), rows.data(), stats.view(),
+                                 data_or_null(gamma), data_or_null(beta), y.data());
+  return y;
 }
 
 // What a forward pass leaves behind: the statistics, and whether the gradient flows through them.
@@ -151,31 +150,26 @@ template <class T> struct Saved {
   long m() const { return static_cast<long>(layout.m()); }
   long C() const { return static_cast<long>(layout.C); }
 
-  // S(dy), S(dy * xhat)
+  // S(dy), S(dy * xhat), of rows
   ChannelRows sums(const Tensor<T>& x, const Tensor<T>& dy) const {
-    const NoGrad guard;
     ChannelRows s(layout.C, 2);
-    if (m() > 0)
-      kernels::table<T>().batch_norm_sums(m(), C(), to_rows(x, layout).data(), to_rows(dy, layout).data(), stats.view(),
-                                          s.row(0), s.row(1));
+    if (m() > 0) kernels::table<T>().batch_norm_sums(m(), C(), x.data(), dy.data(), stats.view(), s.row(0), s.row(1));
     return s;
   }
-  // gamma * inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), or gamma * inv_std * dy
-  Tensor<T> dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, const ChannelRows& sums) const {
-    const NoGrad guard;
+  // gamma * inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), or gamma * inv_std * dy, of rows and as rows
+  Array<T> dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, const ChannelRows& sums) const {
     Array<T> d = empty_array<T>({layout.m(), layout.C});
-    const Tensor<T> rows_dy = to_rows(dy, layout);
     if (m() > 0 && batch)
-      kernels::table<T>().batch_norm_dx(m(), C(), to_rows(x, layout).data(), rows_dy.data(), stats.view(),
-                                        data_or_null(gamma), sums.row(0), sums.row(1), d.data());
+      kernels::table<T>().batch_norm_dx(m(), C(), x.data(), dy.data(), stats.view(), data_or_null(gamma), sums.row(0),
+                                        sums.row(1), d.data());
     else if (m() > 0)
-      kernels::table<T>().batch_norm_scale(m(), C(), rows_dy.data(), stats.row(2), data_or_null(gamma), d.data());
-    return from_rows(std::move(d), layout, x.shape());
+      kernels::table<T>().batch_norm_scale(m(), C(), dy.data(), stats.row(2), data_or_null(gamma), d.data());
+    return d;
   }
   // xhat in plain ops
   Tensor<T> xhat(const Tensor<T>& x) const {
     if (batch) return reference::batch_norm(x, Tensor<T>(), Tensor<T>(), eps);
-    return (x - per_channel(rounded<T>(stats, 0), x)) * per_channel(rounded<T>(stats, 2), x);
+    return (x - per_channel(Tensor<T>(rounded<T>(stats, 0)), x)) * per_channel(Tensor<T>(rounded<T>(stats, 2)), x);
   }
 };
 
@@ -191,56 +185,67 @@ template <class T> struct Saved {
 // Running statistics leave gamma s ggx + ggg s xm, s S(ggx dy), and ggg s dy. Orders above take the reference.
 template <class T>
 Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy) {
-  const Tensor<T> dx = saved.dx(x, gamma, dy, saved.sums(x, dy));
-  return record("batch_norm_dx", Array<T>(dx.value()), {&x, &gamma, &dy}, [saved](Backward<T>& b) {
-    if (grad_enabled())
-      return backward_by_reference(b, 3, [&](const std::vector<Tensor<T>>& in) {
-        return saved.batch ? reference::batch_norm_dx(in[0], in[1], in[2], saved.eps)
-                           : affine(in[2] * per_channel(rounded<T>(saved.stats, 2), in[2]), in[1], Tensor<T>());
+  const Tensor<T> rows_x = to_rows(x, saved.layout), rows_dy = to_rows(dy, saved.layout);
+  Array<T> dx = saved.dx(rows_x, gamma, rows_dy, saved.sums(rows_x, rows_dy));
+  return record(
+      "batch_norm_dx", from_rows(std::move(dx), saved.layout, x.shape()), {&x, &gamma, &dy}, [saved](Backward<T>& b) {
+        if (grad_enabled())
+          return backward_by_reference(b, 3, [&](const std::vector<Tensor<T>>& in) {
+            return saved.batch
+                       ? reference::batch_norm_dx(in[0], in[1], in[2], saved.eps)
+                       : affine(in[2] * per_channel(Tensor<T>(rounded<T>(saved.stats, 2)), in[2]), in[1], Tensor<T>());
+          });
+        const ChannelLayout& layout = saved.layout;
+        const Shape& shape = b.input(0).shape();
+        const Tensor<T>& g = b.input(1);
+        const Tensor<T> xs = to_rows(b.input(0), layout), ggx = to_rows(b.dz(), layout);
+        const ChannelRows of_ggx = saved.sums(xs, ggx);  // S(.), S(. xhat)
+        if (b.needs(2)) b.add(2, from_rows(saved.dx(xs, g, ggx, of_ggx), layout, shape));
+        if (!b.needs(0) && !b.needs(1)) return;
+
+        const Tensor<T> dys = to_rows(b.input(2), layout);
+        const ChannelRows of_dy = saved.sums(xs, dys);
+        // S(ggx dy): the sums of dy over an x of ggx, not normalised
+        Saved<T> products{ChannelRows(layout.C), layout, 0, false};
+        std::fill_n(products.stats.row(2), layout.C, 1.0);
+        const ChannelRows of_both = products.sums(ggx, dys);
+
+        const double m = static_cast<double>(layout.m());
+        ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
+        for (std::size_t c = 0; c < layout.C && layout.m() > 0; ++c) {
+          const double s = saved.stats.row(2)[c], A = of_ggx.row(0)[c], R = of_ggx.row(1)[c], B = of_dy.row(0)[c],
+                       Q = of_dy.row(1)[c], P = of_both.row(1)[c];
+          d_gamma.row(0)[c] = saved.batch ? s * (P - A * B / m - R * Q / m) : s * P;
+          const double scale = (g.defined() ? static_cast<double>(g.data()[c]) : 1) * s * s / m;
+          k.row(0)[c] = scale * s * (A * B / m - P + 3 * Q * R / m);
+          k.row(1)[c] = -scale * R;
+          k.row(2)[c] = -scale * Q;
+          k.row(3)[c] = B / m;
+          k.row(4)[c] = A / m;
+        }
+        if (b.needs(1)) b.add(1, rounded<T>(d_gamma, 0));
+        if (!b.needs(0)) return;
+        Array<T> d = full_array<T>({layout.m(), layout.C}, T(0));
+        if (layout.m() > 0 && saved.batch)
+          kernels::table<T>().batch_norm_ddx(saved.m(), saved.C(), xs.data(), dys.data(), ggx.data(),
+                                             saved.stats.view(), k.row(0), d.data());
+        b.add(0, from_rows(std::move(d), layout, shape));
       });
-    const Tensor<T>&xs = b.input(0), &g = b.input(1), &dys = b.input(2), &ggx = b.dz();
-    const ChannelLayout& layout = saved.layout;
-    const ChannelRows of_ggx = saved.sums(xs, ggx), of_dy = saved.sums(xs, dys);  // S(.), S(. xhat)
-    b.add(2, saved.dx(xs, g, ggx, of_ggx));
-
-    // S(ggx dy): the sums of dy over an x of ggx, not normalised
-    Saved<T> products{ChannelRows(layout.C), layout, 0, false};
-    std::fill_n(products.stats.row(2), layout.C, 1.0);
-    const ChannelRows of_both = products.sums(ggx, dys);
-
-    const double m = static_cast<double>(layout.m());
-    ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
-    for (std::size_t c = 0; c < layout.C && layout.m() > 0; ++c) {
-      const double s = saved.stats.row(2)[c], A = of_ggx.row(0)[c], R = of_ggx.row(1)[c], B = of_dy.row(0)[c],
-                   Q = of_dy.row(1)[c], P = of_both.row(1)[c];
-      d_gamma.row(0)[c] = saved.batch ? s * (P - A * B / m - R * Q / m) : s * P;
-      const double scale = (g.defined() ? static_cast<double>(g.data()[c]) : 1) * s * s / m;
-      k.row(0)[c] = scale * s * (A * B / m - P + 3 * Q * R / m);
-      k.row(1)[c] = -scale * R;
-      k.row(2)[c] = -scale * Q;
-      k.row(3)[c] = B / m;
-      k.row(4)[c] = A / m;
-    }
-    b.add(1, rounded<T>(d_gamma, 0));
-    if (!b.needs(0)) return;
-    Array<T> d = full_array<T>({layout.m(), layout.C}, T(0));
-    if (layout.m() > 0 && saved.batch)
-      kernels::table<T>().batch_norm_ddx(saved.m(), saved.C(), to_rows(xs, layout).data(), to_rows(dys, layout).data(),
-                                         to_rows(ggx, layout).data(), saved.stats.view(), k.row(0), d.data());
-    b.add(0, from_rows(std::move(d), layout, xs.shape()));
-  });
 }
 
 template <class T> Tensor<T> dgamma_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& dy) {
-  const Tensor<T> dgamma = rounded<T>(saved.sums(x, dy), 1);
-  return record("batch_norm_dgamma", Array<T>(dgamma.value()), {&x, &dy}, [saved](Backward<T>& b) {
+  const ChannelRows sums = saved.sums(to_rows(x, saved.layout), to_rows(dy, saved.layout));
+  return record("batch_norm_dgamma", rounded<T>(sums, 1), {&x, &dy}, [saved](Backward<T>& b) {
     if (grad_enabled())
       return backward_by_reference(b, 2, [&](const std::vector<Tensor<T>>& in) {
         return sum(in[1] * saved.xhat(in[0]), in[0].shape().size() == 3 ? Axes{0, 2} : Axes{0});
       });
-    const Tensor<T>&xs = b.input(0), &dys = b.input(1), &ggg = b.dz();
-    if (b.needs(0)) b.add(0, saved.dx(xs, ggg, dys, saved.sums(xs, dys)));
-    if (b.needs(1)) b.add(1, normalised(xs, ggg, Tensor<T>(), saved.stats, saved.layout));
+    const ChannelLayout& layout = saved.layout;
+    const Shape& shape = b.input(0).shape();
+    const Tensor<T> xs = to_rows(b.input(0), layout), dys = to_rows(b.input(1), layout);
+    const Tensor<T>& ggg = b.dz();
+    if (b.needs(0)) b.add(0, from_rows(saved.dx(xs, ggg, dys, saved.sums(xs, dys)), layout, shape));
+    if (b.needs(1)) b.add(1, from_rows(normalised(xs, ggg, Tensor<T>(), saved.stats, layout), layout, shape));
   });
 }
 
@@ -252,9 +257,10 @@ template <class T> void backward(Backward<T>& b, const Saved<T>& saved) {
     if (b.needs(2)) b.add(2, sum(dy, x.shape().size() == 3 ? Axes{0, 2} : Axes{0}));
     return;
   }
+  const Tensor<T> rows_x = to_rows(x, saved.layout), rows_dy = to_rows(dy, saved.layout);
   const bool wanted = b.needs(1) || b.needs(2) || saved.batch;
-  const ChannelRows sums = wanted ? saved.sums(x, dy) : ChannelRows(saved.layout.C, 2);
-  if (b.needs(0)) b.add(0, saved.dx(x, gamma, dy, sums));
+  const ChannelRows sums = wanted ? saved.sums(rows_x, rows_dy) : ChannelRows(saved.layout.C, 2);
+  if (b.needs(0)) b.add(0, from_rows(saved.dx(rows_x, gamma, rows_dy, sums), saved.layout, x.shape()));
   if (b.needs(1)) b.add(1, rounded<T>(sums, 1));
   if (b.needs(2)) b.add(2, rounded<T>(sums, 0));
 }
@@ -285,7 +291,7 @@ void Moments::merge(const Moments& other) {
 template <class T> Moments channel_moments(const Tensor<T>& x) {
   const ChannelLayout layout = channel_layout("channel_moments", x.shape());
   ChannelRows stats(layout.C);
-  return measure(x, layout, stats);
+  return measure(to_rows(x, layout), layout, stats);
 }
 
 template <class T>
@@ -297,12 +303,13 @@ BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const 
     fail("batch_norm: needs more than one value per channel with batch statistics, got input {}", x.shape());
 
   ChannelRows stats(layout.C);
-  Moments batch = measure(x, layout, stats);
+  const Tensor<T> rows = to_rows(x, layout);
+  Moments batch = measure(rows, layout, stats);
   for (std::size_t c = 0; c < layout.C; ++c)
     stats.row(2)[c] = batch_inv_std(batch.m2(c) / static_cast<double>(layout.m()), eps);
-  Array<T> y = normalised(x, gamma, beta, stats, layout);
+  Array<T> y = normalised(rows, gamma, beta, stats, layout);
   Tensor<T> result =
-      record("batch_norm", std::move(y), {&x, &gamma, &beta},
+      record("batch_norm", from_rows(std::move(y), layout, x.shape()), {&x, &gamma, &beta},
              [saved = Saved<T>{std::move(stats), layout, eps, true}](Backward<T>& b) { backward(b, saved); });
   return {std::move(result), std::move(batch)};
 }
@@ -323,8 +330,8 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
     stats.row(1)[c] = 0;
     stats.row(2)[c] = inv_std_of(static_cast<double>(running_var(c)), eps);
   }
-  Array<T> y = normalised(x, gamma, beta, stats, layout);
-  return record("batch_norm", std::move(y), {&x, &gamma, &beta},
+  Array<T> y = normalised(to_rows(x, layout), gamma, beta, stats, layout);
+  return record("batch_norm", from_rows(std::move(y), layout, x.shape()), {&x, &gamma, &beta},
                 [saved = Saved<T>{std::move(stats), layout, eps, false}](Backward<T>& b) { backward(b, saved); });
 }
 

@@ -15,10 +15,12 @@ namespace {
 template <class T> void check_loader(const DataLoader<T>& loader, std::vector<Finding>& findings) {
   const LoaderOptions& o = loader.options();
   const std::size_t N = loader.dataset().size(), rest = N % o.batch_size;
+  if (o.batch_size == 1)
+    findings.push_back({"loader", "batches of 1 row have no statistics", "take batch_size = 8 or more"});
   if (o.batch_size == 2)
     findings.push_back({"loader", "batches of 2 rows: xhat is +-1 whatever the rows are, and no gradient gets through",
                         "take batch_size = 8 or more"});
-  if (o.drop_last || rest < o.min_batch || N < o.batch_size) return;
+  if (o.drop_last || rest < o.min_batch) return;
   if (rest == 1)
     findings.push_back(
         {"loader",
@@ -68,26 +70,22 @@ std::vector<Finding> check(Module<T>& net, const DataLoader<T>& loader, const Op
   check_loader(loader, findings);
   for (const auto& [name, bn] : layers) check_switches(name, *bn, optimizer, net.training(), findings);
 
+  const std::size_t N = std::min(loader.dataset().size(), loader.options().batch_size);
+  if (N < 2) return findings;
+
   // One forward pass, watched: which Linear feeds which layer, how often each layer runs, and on what.
   std::map<const void*, std::string> biased;  // the results of Linears with a bias, by their values
   std::map<const void*, int> passes;
-  std::vector<std::pair<Module<T>*, std::size_t>> hooks;
-  struct Unhook {
-    ~Unhook() {
-      for (const auto& [module, id] : hooks) module->remove_hook(id);
-    }
-    std::vector<std::pair<Module<T>*, std::size_t>>& hooks;
-  } const unhook{hooks};
+  ScopedHooks<T> hooks;
   std::vector<Tensor<T>> alive;  // so that no two results have one address
   for (const auto& [path, module] : net.named_modules())
     if (auto* const linear = dynamic_cast<Linear<T>*>(module); linear != nullptr && linear->bias().defined())
-      hooks.emplace_back(module, module->add_hook([&, label = path + " " + module->name()](Module<T>&, const Tensor<T>&,
-                                                                                           Tensor<T>& y) {
+      hooks.add(*module, [&, label = path + " " + module->name()](Module<T>&, const Tensor<T>&, Tensor<T>& y) {
         biased[&y.node()] = label;
         alive.push_back(y);
-      }));
+      });
   for (const auto& layer : layers)
-    hooks.emplace_back(layer.second, layer.second->add_hook([&, layer](Module<T>&, const Tensor<T>& x, Tensor<T>&) {
+    hooks.add(*layer.second, [&, layer](Module<T>&, const Tensor<T>& x, Tensor<T>&) {
       if (++passes[layer.second] == 2 && layer.second->options().track_running_stats)
         findings.push_back({layer.first,
                             "it runs more than once in a forward pass, and its running statistics mix what it "
@@ -110,11 +108,10 @@ std::vector<Finding> check(Module<T>& net, const DataLoader<T>& loader, const Op
                               "drop the channel, or find out what silenced it"});
           break;
         }
-    }));
+    });
   const NormaliseWith<T> guard(net, Statistics::batch);
   const KeepGenerator keep;
   const NoGrad no_grad;
-  const std::size_t N = std::min(loader.dataset().size(), std::max<std::size_t>(3, loader.options().batch_size));
   std::vector<std::size_t> positions(N);
   std::iota(positions.begin(), positions.end(), std::size_t{0});
   net(loader.dataset().rows(positions.data(), N).x);

@@ -26,13 +26,7 @@ template <class T> struct Passage {
 
 template <class T> std::vector<Passage<T>> observe(Module<T>& net, const Batch<T>& batch) {
   std::vector<Passage<T>> passages;
-  std::vector<std::pair<Module<T>*, std::size_t>> hooks;
-  struct Unhook {
-    ~Unhook() {
-      for (const auto& [module, id] : list) module->remove_hook(id);
-    }
-    std::vector<std::pair<Module<T>*, std::size_t>>& list;
-  } const unhook{hooks};
+  ScopedHooks<T> hooks;
   const NormaliseWith<T> guard(net, Statistics::batch);
   const KeepGenerator keep;
 
@@ -49,19 +43,19 @@ template <class T> std::vector<Passage<T>> observe(Module<T>& net, const Batch<T
   };
   for (const auto& [name, module] : net.named_modules())
     if (auto* linear = dynamic_cast<Linear<T>*>(module))
-      hooks.emplace_back(module, module->add_hook([&, linear](Module<T>&, const Tensor<T>&, Tensor<T>& y) {
+      hooks.add(*module, [&, linear](Module<T>&, const Tensor<T>&, Tensor<T>& y) {
         last_linear = linear;
         last_output = y;
-      }));
+      });
   for (const auto& layer : batch_norm_layers(net))
-    hooks.emplace_back(layer.second, layer.second->add_hook([&, layer](Module<T>&, const Tensor<T>& x, Tensor<T>& y) {
+    hooks.add(*layer.second, [&, layer](Module<T>&, const Tensor<T>& x, Tensor<T>& y) {
       const bool fed = last_output.defined() && &last_output.node() == &x.node();
       passages.push_back({.layer = layer.first, .bn = layer.second, .x = x, .linear = fed ? last_linear : nullptr});
       want(y, &Passage<T>::dy);
       if (!fed) return;
       want(last_linear->weight(), &Passage<T>::dweight);
       want(last_linear->bias(), &Passage<T>::dbias);
-    }));
+    });
   Tensor<T> x(Array<T>(batch.x.value()));
   const auto gradients = grad(cross_entropy(net(x.requires_grad(true)), batch.y), wanted);
   for (std::size_t i = 0; i < wanted.size(); ++i) passages[turn[i]].*where[i] = gradients[i];

@@ -13,17 +13,10 @@ template <class T> std::size_t recalibrate(Module<T>& net, DataLoader<T>& loader
   std::vector<Moments> pooled(layers.size());
   std::size_t rows = 0;
   {
-    std::vector<std::size_t> hooks;
-    struct Unhook {
-      ~Unhook() {
-        for (std::size_t i = 0; i < ids.size(); ++i) layers[i].second->remove_hook(ids[i]);
-      }
-      const std::vector<std::pair<std::string, BatchNorm1d<T>*>>& layers;
-      const std::vector<std::size_t>& ids;
-    } const unhook{layers, hooks};
+    ScopedHooks<T> hooks;
     for (std::size_t i = 0; i < layers.size(); ++i)
-      hooks.push_back(layers[i].second->add_hook(
-          [&pooled, i](Module<T>&, const Tensor<T>& x, Tensor<T>&) { pooled[i].merge(channel_moments(x)); }));
+      hooks.add(*layers[i].second,
+                [&pooled, i](Module<T>&, const Tensor<T>& x, Tensor<T>&) { pooled[i].merge(channel_moments(x)); });
     const NormaliseWith<T> guard(net, Statistics::batch);
     const KeepGenerator keep;
     const NoGrad no_grad;

@@ -108,20 +108,13 @@ template <class T> struct Watched {
 template <class T> class Watch {
  public:
   using On = std::function<void(Watched<T>&, const Tensor<T>&, Tensor<T>&)>;
-  Watch(std::vector<Watched<T>>& layers, On on) : layers_(layers) {
+  Watch(std::vector<Watched<T>>& layers, On on) {
     for (Watched<T>& layer : layers)
-      ids_.push_back(
-          layer.bn->add_hook([&layer, on](Module<T>&, const Tensor<T>& x, Tensor<T>& y) { on(layer, x, y); }));
+      hooks_.add(*layer.bn, [&layer, on](Module<T>&, const Tensor<T>& x, Tensor<T>& y) { on(layer, x, y); });
   }
-  ~Watch() {
-    for (std::size_t i = 0; i < ids_.size(); ++i) layers_[i].bn->remove_hook(ids_[i]);
-  }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
 
  private:
-  std::vector<Watched<T>>& layers_;
-  std::vector<std::size_t> ids_;
+  ScopedHooks<T> hooks_;
 };
 
 // Scale and shift from one choice to the next, over all channels, from the moments of the outputs.

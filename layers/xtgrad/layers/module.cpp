@@ -159,7 +159,6 @@ template <class T> std::string summary(Module<T>& net, const Shape& row) {
     struct Undo {
       explicit Undo(const Members<T>& m) : members(m), state(copy_state(m.state)) {}
       ~Undo() {
-        for (std::size_t i = 0; i < hooks.size(); ++i) members.modules[i].second->remove_hook(hooks[i]);
         for (std::size_t i = 0; i < state.size(); ++i)
           if (auto* const* count = std::get_if<std::int64_t*>(&members.state[i].place))
             **count = std::get<std::int64_t>(state[i].second);
@@ -168,15 +167,15 @@ template <class T> std::string summary(Module<T>& net, const Shape& row) {
       }
       const Members<T>& members;
       StateDict<T> state;
-      std::vector<std::size_t> hooks = {};
-    } undo(members);
+    } const undo(members);
+    ScopedHooks<T> hooks;
     const KeepGenerator keep;
     const NoGrad guard;
     for (std::size_t i = 0; i < members.modules.size(); ++i)
-      undo.hooks.push_back(members.modules[i].second->add_hook([&, i](Module<T>&, const Tensor<T>&, Tensor<T>& y) {
+      hooks.add(*members.modules[i].second, [&, i](Module<T>&, const Tensor<T>&, Tensor<T>& y) {
         shapes[i] = to_string(y.shape());
         if (shapes[i].starts_with("(3,")) shapes[i].replace(1, 1, "N");
-      }));
+      });
     net(Tensor<T>::zeros(input));
   }
 

@@ -115,6 +115,21 @@ template <class T = float> class Module {
   bool training_ = true;
 };
 
+/// Hooks on modules for as long as this lives.
+template <class T> class ScopedHooks {
+ public:
+  ScopedHooks() = default;
+  ScopedHooks(const ScopedHooks&) = delete;
+  ScopedHooks& operator=(const ScopedHooks&) = delete;
+  ~ScopedHooks() {
+    for (const auto& [module, id] : hooks_) module->remove_hook(id);
+  }
+  void add(Module<T>& module, ForwardHook<T> hook) { hooks_.emplace_back(&module, module.add_hook(std::move(hook))); }
+
+ private:
+  std::vector<std::pair<Module<T>*, std::size_t>> hooks_;
+};
+
 /// The base of modules that can be cloned and converted: classes that are templates of the precision, and say
 ///
 ///   template <class U>

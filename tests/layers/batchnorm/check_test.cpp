@@ -57,6 +57,12 @@ TEST(Check, FindsBatchesOfTwo) {
   expect_finding(findings(net, loader(24, {.batch_size = 2})), {"loader: batches of 2 rows", "no gradient"});
 }
 
+TEST(Check, FindsBatchesThatAreASingleRow) {
+  Sequential<> net = network();
+  expect_finding(findings(net, loader(24, {.batch_size = 1})), {"loader: batches of 1 row", "batch_size = 8"});
+  expect_finding(findings(net, loader(1, {.batch_size = 8})), {"loader: 1 rows in batches of 8", "batch of 1"});
+}
+
 TEST(Check, FindsWeightDecayOnGammaAndBeta) {
   Sequential<> net = network();
   SGD<> sgd(net.parameters(), {.weight_decay = 0.01});
