@@ -67,14 +67,22 @@ void print_network(const Options& o) {
              fmt::format("{:+.2f} %", 100 * report.accuracy_gap)});
   fmt::print("\n{}", parts.text());
 
-  kit::Table layers({"layer", "part", "predicted scale", "measured scale", "predicted shift", "measured shift"});
-  for (const LayerPart& p : report.layers)
-    layers.add({p.layer, p.part, fmt::format("{:.5f}", p.predicted_scale), fmt::format("{:.5f}", p.measured_scale),
-                fmt::format("{:.5f}", p.predicted_shift), fmt::format("{:.5f}", p.measured_shift)});
+  kit::Table layers(
+      {"layer", "part", "scale: theory", "predicted", "measured", "shift: theory", "predicted", "measured"});
+  for (const LayerPart& p : report.layers) {
+    std::vector<std::string> line{p.layer, p.part};
+    for (const double LayerPart::Map::*number : {&LayerPart::Map::scale, &LayerPart::Map::shift})
+      for (const LayerPart::Map& map : {p.theory, p.predicted, p.measured})
+        line.push_back(fmt::format("{:.5f}", map.*number));
+    layers.add(line);
+  }
   fmt::print("\nWhat each part does to xhat, root mean squares over the channels:\n{}", layers.text());
   fmt::print(
-      "EMA lag is predicted for weights that stand still: what is measured beyond it is how far the weights have "
-      "moved.\n");
+      "Theory: independent rows, and weights that stand still. Predicted: from the statistics. Measured: on the "
+      "outputs.\n"
+      "Above another BatchNorm the rows are no longer independent, so there is less sampling noise than theory says; "
+      "and\n"
+      "where the lag is beyond theory, the weights have moved faster than the running statistics.\n");
 }
 
 // Each layer normalises with the biased variance in train mode and with the unbiased one in eval mode.

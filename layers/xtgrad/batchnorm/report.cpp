@@ -82,8 +82,23 @@ template <class T> struct Watched {
                                  : batch_norm(x, gamma, beta, eps, means[choice], vars[choice]);
   }
 
-  // The closed forms, for channel c.
+  // Scale and shift of xhat where x, standardised with one mean and variance, is standardised with another.
+  static std::pair<double, double> between(double mu, double var, double new_mu, double new_var) {
+    return {std::sqrt(var / new_var), (mu - new_mu) / std::sqrt(new_var)};
+  }
+
+  // What a part does to channel c, from the statistics alone.
   std::pair<double, double> predicted(std::size_t part, std::size_t c) const {
+    const auto mu = [&](std::size_t choice) { return static_cast<double>(means[choice](c)); };
+    const auto var = [&](std::size_t choice) { return static_cast<double>(vars[choice](c)); };
+    if (part == 1)  // the law of total variance: the rows of all batches vary as much as those of one, and as the means
+      return between(pooled.mean(c), pooled.m2(c) / static_cast<double>(pooled.count), mean(c), biased(c));
+    if (part == 0 || part == 5) return theory(part, c);
+    return between(mu(part), var(part), mu(part + 1), var(part + 1));
+  }
+
+  // The same for independent rows and weights that stand still, from m, N, a and t.
+  std::pair<double, double> theory(std::size_t part, std::size_t c) const {
     const double eps = bn->options().eps, r = residue(), N = static_cast<double>(pooled.count);
     const double v = static_cast<double>(vars[kDebiased](c)), rv = static_cast<double>(vars[kRunning](c));
     switch (part) {
@@ -119,22 +134,23 @@ template <class T> class Watch {
 
 // Scale and shift from one choice to the next, over all channels, from the moments of the outputs.
 template <class T> LayerPart layer_part(const Watched<T>& layer, std::size_t part) {
-  LayerPart result{layer.name, kParts[part], 0, 0, 0, 0};
+  LayerPart result{layer.name, kParts[part], {}, {}, {}};
+  const auto add = [](LayerPart::Map& sums, std::pair<double, double> map) {
+    sums.scale += map.first * map.first;
+    sums.shift += map.second * map.second;
+  };
   const Moments &before = layer.outputs[part], &after = layer.outputs[part + 1];
   double channels = 0;
   for (std::size_t c = 0; c < before.mean.size(); ++c) {
     if (!(before.m2(c) > 0)) continue;  // a channel without variance has no scale
     ++channels;
     const double scale = std::sqrt(after.m2(c) / before.m2(c)), shift = after.mean(c) - scale * before.mean(c);
-    const auto [predicted_scale, predicted_shift] = layer.predicted(part, c);
-    result.predicted_scale += predicted_scale * predicted_scale;
-    result.measured_scale += scale * scale;
-    result.predicted_shift += predicted_shift * predicted_shift;
-    result.measured_shift += shift * shift;
+    add(result.theory, layer.theory(part, c));
+    add(result.predicted, layer.predicted(part, c));
+    add(result.measured, {scale, shift});
   }
-  for (double* value :
-       {&result.predicted_scale, &result.measured_scale, &result.predicted_shift, &result.measured_shift})
-    *value = channels > 0 ? std::sqrt(*value / channels) : 0;
+  for (LayerPart::Map* map : {&result.theory, &result.predicted, &result.measured})
+    for (double* value : {&map->scale, &map->shift}) *value = channels > 0 ? std::sqrt(*value / channels) : 0;
   return result;
 }
 
