@@ -1,4 +1,4 @@
-// check() for what a file says: not part of the interface.
+// check() and fail() for what a file says: not part of the interface.
 #pragma once
 
 #include <fmt/core.h>
@@ -9,11 +9,17 @@
 
 namespace xtgrad {
 
-/// Throws std::runtime_error with the file's name and the formatted sentence unless `condition` holds.
+/// Throws std::runtime_error with the file's name and the formatted sentence.
+template <class... Args>
+[[noreturn]] void fail_file(const std::string& file, fmt::format_string<Args...> format, Args&&... args) {
+  throw std::runtime_error(file + ": " + fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// The same unless `condition` holds.
 template <class... Args>
 void check_file(bool condition, const std::string& file, fmt::format_string<Args...> format, Args&&... args) {
   if (!condition) [[unlikely]]
-    throw std::runtime_error(file + ": " + fmt::format(format, std::forward<Args>(args)...));
+    fail_file(file, format, std::forward<Args>(args)...);
 }
 
 }  // namespace xtgrad

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <exception>
 #include <new>
-#include <stdexcept>
 #include <system_error>
 #include <utility>
 #include <xtgrad/datasets/check_file.hpp>
@@ -111,8 +110,8 @@ class Reader {
     }
     check(csv_fini(&parser_, on_field, on_row, this) == 0, "a field opens with a quote that is never closed");
 
-    if (csv_.columns == 0) fail("the file has no rows");
-    if (csv_.rows == 0) fail(fmt::format("there is a header ({} columns) but no row of data below it", csv_.columns));
+    check_file(csv_.columns > 0, name_, "the file has no rows");
+    check_file(csv_.rows > 0, name_, "there is a header ({} columns) but no row of data below it", csv_.columns);
     return std::move(csv_);
   }
 
@@ -139,9 +138,8 @@ class Reader {
 
   void check(bool parsed, std::string_view syntax_error) {
     if (failure_) std::rethrow_exception(failure_);
-    if (parsed) return;
-    if (csv_error(&parser_) != CSV_EPARSE) throw std::bad_alloc();
-    fail_in_row(syntax_error);
+    if (!parsed && csv_error(&parser_) != CSV_EPARSE) throw std::bad_alloc();
+    check_file(parsed, name_, "line {}: {}", row_line_, syntax_error);
   }
 
   void finish_row() {
@@ -189,19 +187,13 @@ class Reader {
     const bool decimal_comma =
         row_.size() == 2 * csv_.columns ||
         std::any_of(row_.begin(), row_.end(), [](const std::string& field) { return field.find(';') != field.npos; });
-    fail_in_row(fmt::format("{} field{} found, but {} expected, as in the first row (line {}){}", row_.size(),
-                            row_.size() == 1 ? "" : "s", csv_.columns, first_line_,
-                            decimal_comma ? decimal_comma_remedy : ""));
+    fail_file(name_, "line {}: {} field{} found, but {} expected, as in the first row (line {}){}", row_line_,
+              row_.size(), row_.size() == 1 ? "" : "s", csv_.columns, first_line_,
+              decimal_comma ? decimal_comma_remedy : "");
   }
 
-  [[noreturn]] void fail(std::string_view sentence) const {
-    throw std::runtime_error(fmt::format("{}: {}", name_, sentence));
-  }
-  [[noreturn]] void fail_in_row(std::string_view sentence) const {
-    fail(fmt::format("line {}: {}", row_line_, sentence));
-  }
   [[noreturn]] void fail_in_field(std::size_t c, Kind kind) const {
-    fail_in_row(fmt::format("{}: {}", column_name(csv_.header, c), complaint(row_[c], kind)));
+    fail_file(name_, "line {}: {}: {}", row_line_, column_name(csv_.header, c), complaint(row_[c], kind));
   }
 
   const std::string& name_;
@@ -219,11 +211,10 @@ class Reader {
 Csv parse_csv(std::string_view text, const std::string& name) {
   constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
   if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
-  if (text.empty()) throw std::runtime_error(fmt::format("{}: the file is empty", name));
+  check_file(!text.empty(), name, "the file is empty");
   if (const std::size_t nul = text.find('\0'); nul != text.npos) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
-    throw std::runtime_error(
-        fmt::format("{}: line {}: a NUL byte; the file is not text, or is UTF-16: write it as UTF-8", name, line));
+    fail_file(name, "line {}: a NUL byte; the file is not text, or is UTF-16: write it as UTF-8", line);
   }
   return Reader(name).read(text);
 }

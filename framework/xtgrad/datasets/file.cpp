@@ -1,6 +1,5 @@
 #define ZLIB_CONST  // next_in is then a pointer to const
 
-#include <fmt/format.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -9,33 +8,28 @@
 #include <limits>
 #include <memory>
 #include <new>
-#include <stdexcept>
 #include <string_view>
 #include <system_error>
+#include <xtgrad/datasets/check_file.hpp>
 #include <xtgrad/datasets/file.hpp>
 
 namespace xtgrad {
 namespace {
 
-using std::filesystem::path;
-
 constexpr std::size_t chunk_size = 1 << 18;
 constexpr std::string_view gzip_magic = "\x1f\x8b";
 
-[[noreturn]] void fail(const path& file, std::string_view sentence) {
-  throw std::runtime_error(fmt::format("{}: {}", file.string(), sentence));
+// Judges what the C library has just done: errno says why it failed.
+void check_read(bool done, const std::string& file) {
+  check_file(done, file, "cannot be read: {}", std::generic_category().message(errno));
 }
 
-[[noreturn]] void fail_with_errno(const path& file, int error) {
-  fail(file, fmt::format("cannot be read: {}", std::generic_category().message(error)));
-}
-
-std::string read_raw(const path& file) {
+std::string read_raw(const std::string& file) {
   struct Close {
     void operator()(std::FILE* stream) const { std::fclose(stream); }
   };
   const std::unique_ptr<std::FILE, Close> stream(std::fopen(file.c_str(), "rb"));
-  if (!stream) fail_with_errno(file, errno);
+  check_read(stream != nullptr, file);
 
   std::string content;
   for (std::size_t n = chunk_size; n == chunk_size;) {  // fewer only at the end, or after an error
@@ -44,7 +38,7 @@ std::string read_raw(const path& file) {
     n = std::fread(content.data() + size, 1, chunk_size, stream.get());
     content.resize(size + n);
   }
-  if (std::ferror(stream.get())) fail_with_errno(file, errno);  // a directory opens well and fails here
+  check_read(!std::ferror(stream.get()), file);  // a directory opens well and fails here
   return content;
 }
 
@@ -70,7 +64,7 @@ std::size_t expected_size(std::string_view packed) {
   return std::min(size, 16 * packed.size());
 }
 
-std::string gunzip(const path& file, std::string_view packed) {
+std::string gunzip(const std::string& file, std::string_view packed) {
   Inflater inflater;
   z_stream& z = inflater.z;
   std::string content;
@@ -91,15 +85,14 @@ std::string gunzip(const path& file, std::string_view packed) {
     written += chunk_size - z.avail_out;
 
     if (status == Z_MEM_ERROR) throw std::bad_alloc();
-    if (status == Z_BUF_ERROR)  // no progress: more input was needed, and there is none
-      fail(file, "the gzip stream is truncated; copy or download the file again");
-    if (status != Z_OK && status != Z_STREAM_END)
-      fail(file,
-           fmt::format("the gzip stream is corrupt ({}); copy or download the file again", z.msg ? z.msg : "bad data"));
+    // Z_BUF_ERROR: no progress, for more input was needed and there is none.
+    check_file(status != Z_BUF_ERROR, file, "the gzip stream is truncated; copy or download the file again");
+    check_file(status == Z_OK || status == Z_STREAM_END, file,
+               "the gzip stream is corrupt ({}); copy or download the file again", z.msg ? z.msg : "bad data");
     if (status == Z_STREAM_END) {
       if (packed.empty()) break;
-      if (!packed.starts_with(gzip_magic))
-        fail(file, fmt::format("{} bytes that are not gzip follow the gzip stream; cut them off", packed.size()));
+      check_file(packed.starts_with(gzip_magic), file,
+                 "{} bytes that are not gzip follow the gzip stream; cut them off", packed.size());
       inflateReset(&z);
     }
   }
@@ -109,7 +102,8 @@ std::string gunzip(const path& file, std::string_view packed) {
 
 }  // namespace
 
-std::string read_file(const path& file) {
+std::string read_file(const std::filesystem::path& path) {
+  const std::string file = path.string();
   std::string content = read_raw(file);
   return content.starts_with(gzip_magic) ? gunzip(file, content) : content;
 }
