@@ -22,7 +22,7 @@
 #include <optional>
 #include <string>
 
-#include "exact.hpp"
+#include "../framework/exact.hpp"
 #include "oracle.hpp"
 #include "xtgrad/layers/batch_norm1d.hpp"
 #include "xtgrad/parallel.hpp"

@@ -1,6 +1,5 @@
-// What the tests of layers/ compare with: batch normalisation a second time, in long double, one element at a
-// time, with the backward pass of the paper step by step (so not in the closed form that the library uses);
-// and small helpers.
+// What the tests of layers/ compare with: the exact batch normalisation of whole tensors, rounded to long double; and
+// small helpers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "../framework/exact.hpp"
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/check.hpp"
 #include "xtgrad/random.hpp"
@@ -63,16 +63,19 @@ struct Moments {
   Reals mean, biased, unbiased;
 };
 
+inline exact::Quads channel(const Reals& values, const Axes3& axes, std::size_t c) {
+  exact::Quads result;
+  axes.each_of_channel(c, [&](std::size_t i) { result.push_back(static_cast<exact::Quad>(values[i])); });
+  return result;
+}
+
 inline Moments moments(const Reals& x, const Axes3& axes) {
   Moments result;
   for (std::size_t c = 0; c < axes.C; ++c) {
-    Real sum = 0, squares = 0;
-    axes.each_of_channel(c, [&](std::size_t i) { sum += x[i]; });
-    const Real mu = sum / axes.m();
-    axes.each_of_channel(c, [&](std::size_t i) { squares += (x[i] - mu) * (x[i] - mu); });
-    result.mean.push_back(mu);
-    result.biased.push_back(squares / axes.m());
-    result.unbiased.push_back(squares / (axes.m() - 1));
+    const exact::Batch batch(channel(x, axes, c));
+    result.mean.push_back(static_cast<Real>(batch.mean.exact));
+    result.biased.push_back(static_cast<Real>(batch.biased));
+    result.unbiased.push_back(static_cast<Real>(batch.unbiased));
   }
   return result;
 }
@@ -87,23 +90,17 @@ inline BatchNorm batch_norm(const Reals& x, const Axes3& axes, const Reals& mean
   BatchNorm r;
   r.y = r.xhat = r.dx = x;
   for (std::size_t c = 0; c < axes.C; ++c) {
-    const Real s = 1 / std::sqrt(var[c] + eps);
-    Real dgamma = 0, dbeta = 0, dvar = 0, dmean = 0;
+    const auto quad = [](Real v) { return static_cast<exact::Quad>(v); };
+    const exact::Channel of(channel(x, axes, c), channel(dy, axes, c), quad(gamma[c]), quad(beta[c]), quad(eps),
+                            quad(mean[c]), quad(var[c]), through);
+    std::size_t k = 0;
     axes.each_of_channel(c, [&](std::size_t i) {
-      const Real dxhat = dy[i] * gamma[c];
-      r.xhat[i] = (x[i] - mean[c]) * s;
-      r.y[i] = gamma[c] * r.xhat[i] + beta[c];
-      dgamma += dy[i] * r.xhat[i];
-      dbeta += dy[i];
-      dvar += dxhat * (x[i] - mean[c]) * (-s * s * s / 2);
-      dmean -= dxhat * s;
+      r.xhat[i] = static_cast<Real>(of.xhat[k]);
+      r.y[i] = static_cast<Real>(of.y[k].exact);
+      r.dx[i] = static_cast<Real>(of.dx[k++].exact);
     });
-    axes.each_of_channel(c, [&](std::size_t i) {
-      r.dx[i] = dy[i] * gamma[c] * s;
-      if (through) r.dx[i] += dvar * 2 * (x[i] - mean[c]) / axes.m() + dmean / axes.m();
-    });
-    r.dgamma.push_back(dgamma);
-    r.dbeta.push_back(dbeta);
+    r.dgamma.push_back(static_cast<Real>(of.dgamma.exact));
+    r.dbeta.push_back(static_cast<Real>(of.dbeta.exact));
   }
   return r;
 }

@@ -10,7 +10,7 @@
 #include <xtensor/xview.hpp>
 #endif
 
-#include "../numbers.hpp"
+#include "../exact.hpp"
 #include "../support.hpp"
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/ops/elementwise.hpp"
@@ -20,57 +20,27 @@
 namespace xtgrad {
 namespace {
 
-using test::absolute;
+using exact::absolute;
+using exact::Quad;
+using exact::Quads;
 using test::error;
 using test::expect_parts;
-using test::Quad;
 using test::values;
 using test::variable;
 using Double = Tensor<double>;
-using Quads = std::vector<Quad>;
 
-// --- One channel in __float128
+// --- Against __float128
 
+/// One channel, to be varied.
 struct Channel {
   Quads x, dy;
   Quad gamma, beta, eps;
 
-  Quad m() const { return static_cast<Quad>(x.size()); }
-  Quad mu() const {
-    Quad sum = 0;
-    for (const Quad v : x) sum += v;
-    return sum / m();
+  exact::Channel results() const {
+    const exact::Batch batch(x);
+    return {x, dy, gamma, beta, eps, batch.mean.exact, batch.biased, true};
   }
-  Quad inv_std() const {
-    const Quad mean = mu();
-    Quad sum = 0;
-    for (const Quad v : x) sum += (v - mean) * (v - mean);
-    return 1 / test::root(sum / m() + eps);
-  }
-  Quads xhat() const {
-    const Quad mean = mu(), s = inv_std();
-    Quads result;
-    for (const Quad v : x) result.push_back((v - mean) * s);
-    return result;
-  }
-  Quad dbeta() const {
-    Quad sum = 0;
-    for (const Quad d : dy) sum += d;
-    return sum;
-  }
-  Quad dgamma() const {
-    const Quads h = xhat();
-    Quad sum = 0;
-    for (std::size_t n = 0; n < x.size(); ++n) sum += dy[n] * h[n];
-    return sum;
-  }
-  Quads dx() const {
-    const Quads h = xhat();
-    const Quad s = inv_std(), mean_dy = dbeta() / m(), mean_dy_xhat = dgamma() / m();
-    Quads result;
-    for (std::size_t n = 0; n < x.size(); ++n) result.push_back(gamma * s * (dy[n] - mean_dy - h[n] * mean_dy_xhat));
-    return result;
-  }
+  Quad inv_std() const { return 1 / test::root(exact::Batch(x).biased + eps); }
 };
 
 /// Channels as tensors (m, C).
@@ -88,18 +58,18 @@ struct Input {
     beta = variable(generator.normal<double>({C}));
   }
   Channel channel(std::size_t c) const {
-    Channel exact{{}, {}, Quad(gamma.data()[c]), Quad(beta.data()[c]), Quad(eps)};
+    Channel result{{}, {}, Quad(gamma.data()[c]), Quad(beta.data()[c]), Quad(eps)};
     for (std::size_t n = 0; n < m; ++n) {
-      exact.x.push_back(Quad(x.data()[n * C + c]));
-      exact.dy.push_back(Quad(dy.data()[n * C + c]));
+      result.x.push_back(Quad(x.data()[n * C + c]));
+      result.dy.push_back(Quad(dy.data()[n * C + c]));
     }
-    return exact;
+    return result;
   }
 };
 
-void expect_near(double got, Quad exact, Quad scale, const std::string& what) {
-  EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(got) - exact)), 1e-12 * static_cast<double>(scale))
-      << what << ": " << got << ", expected " << static_cast<double>(exact);
+void expect_near(double got, Quad want, Quad scale, const std::string& what) {
+  EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(got) - want)), 1e-12 * static_cast<double>(scale))
+      << what << ": " << got << ", expected " << static_cast<double>(want);
 }
 
 /// sum of w * f over the gradients of <dy, y>: what a second derivative is taken of.
@@ -108,9 +78,9 @@ struct Weights {
   Quad dgamma, dbeta;
 
   Quad operator()(const Channel& c) const {
-    const Quads g = c.dx();
-    Quad sum = dgamma * c.dgamma() + dbeta * c.dbeta();
-    for (std::size_t n = 0; n < g.size(); ++n) sum += dx[n] * g[n];
+    const exact::Channel of = c.results();
+    Quad sum = dgamma * of.dgamma.exact + dbeta * of.dbeta.exact;
+    for (std::size_t n = 0; n < dx.size(); ++n) sum += dx[n] * of.dx[n].exact;
     return sum;
   }
 };
@@ -132,15 +102,15 @@ TEST(BatchNormFormula, HoldsToTheLastDigitsAtEveryEps) {
         const Double y = batch_norm(in.x, in.gamma, in.beta, eps).y;
         const auto grads = grad(y, {in.x, in.gamma, in.beta}, {.seed = in.dy});
         for (std::size_t c = 0; c < in.C; ++c) {
-          const Channel exact = in.channel(c);
-          const Quads xhat = exact.xhat(), dx = exact.dx();
-          const Quad steep = exact.gamma * exact.inv_std() * 4;
+          const Channel channel = in.channel(c);
+          const exact::Channel want = channel.results();
+          const Quad steep = channel.gamma * channel.inv_std() * 4;
           for (std::size_t n = 0; n < m; ++n) {
-            expect_near(y.data()[n * in.C + c], exact.gamma * xhat[n] + exact.beta, 10, "y");
-            expect_near(grads[0].data()[n * in.C + c], dx[n], steep, "dx");
+            expect_near(y.data()[n * in.C + c], want.y[n].exact, 10, "y");
+            expect_near(grads[0].data()[n * in.C + c], want.dx[n].exact, steep, "dx");
           }
-          expect_near(grads[1].data()[c], exact.dgamma(), m, "dgamma");
-          expect_near(grads[2].data()[c], exact.dbeta(), m, "dbeta");
+          expect_near(grads[1].data()[c], want.dgamma.exact, m, "dgamma");
+          expect_near(grads[2].data()[c], want.dbeta.exact, m, "dbeta");
         }
       }
 }
@@ -158,20 +128,20 @@ TEST(BatchNormFormula, HoldsAtSecondOrderForTwoValuesAndASmallEps) {
     const Double projected = sum(first[0] * wx) + sum(first[1] * wg) + sum(first[2] * wb);
     const auto second = grad(projected, {in.x, in.gamma, in.dy});
     for (std::size_t c = 0; c < in.C; ++c) {
-      const Channel exact = in.channel(c);
+      const Channel channel = in.channel(c);
       Weights f{{}, Quad(wg.data()[c]), Quad(wb.data()[c])};
       for (std::size_t n = 0; n < m; ++n) f.dx.push_back(Quad(wx.data()[n * in.C + c]));
-      const Quad s = exact.inv_std();
+      const Quad s = channel.inv_std();
       const Quad scale = 10 * m * (1 + s * s);
       for (std::size_t n = 0; n < m; ++n) {
         const std::size_t i = n * in.C + c;
         const auto x = [n](Channel& ch) -> Quad& { return ch.x[n]; };
         const auto dy = [n](Channel& ch) -> Quad& { return ch.dy[n]; };
-        expect_near(second[0].data()[i], difference(f, exact, x), scale, "d/dx");
-        expect_near(second[2].data()[i], difference(f, exact, dy), scale, "d/d(dy)");
+        expect_near(second[0].data()[i], difference(f, channel, x), scale, "d/dx");
+        expect_near(second[2].data()[i], difference(f, channel, dy), scale, "d/d(dy)");
       }
       const auto gamma = [](Channel& ch) -> Quad& { return ch.gamma; };
-      expect_near(second[1].data()[c], difference(f, exact, gamma), scale, "d/dgamma");
+      expect_near(second[1].data()[c], difference(f, channel, gamma), scale, "d/dgamma");
     }
   }
 }

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "../framework/numbers.hpp"
+#include "numbers.hpp"
 
 namespace xtgrad::exact {
 
@@ -39,22 +39,24 @@ struct Batch {
 
 /// The results for the gradient dy. A channel without variance and without eps has 1 / sigma = 0.
 struct Channel {
+  Quads xhat;
   std::vector<Value> y, dx;
   Value dgamma, dbeta;
   Quad spread = 0;  ///< the mean of |xhat|
 
   /// `through` says whether mean and variance are functions of x.
   Channel(const Quads& x, const Quads& dy, Quad gamma, Quad beta, Quad eps, Quad mean, Quad var, bool through)
-      : y(x.size()), dx(x.size()) {
+      : xhat(x.size()), y(x.size()), dx(x.size()) {
     const Quad m = static_cast<Quad>(x.size()), variance = var + eps;
     const Quad inv_std = variance == 0 ? 0 : 1 / test::root(variance);
     const Quad cubed = inv_std * inv_std * inv_std;
     Quad dvar = 0, dmean = 0, deviations = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
-      const Quad deviation = x[i] - mean, xhat = deviation * inv_std, dxhat = dy[i] * gamma;
-      spread += absolute(xhat) / m;
-      y[i] = {gamma * xhat + beta, absolute(gamma * xhat) + absolute(beta)};
-      add(dgamma, dy[i] * xhat);
+      const Quad deviation = x[i] - mean, dxhat = dy[i] * gamma;
+      xhat[i] = deviation * inv_std;
+      spread += absolute(xhat[i]) / m;
+      y[i] = {gamma * xhat[i] + beta, absolute(gamma * xhat[i]) + absolute(beta)};
+      add(dgamma, dy[i] * xhat[i]);
       add(dbeta, dy[i]);
       dvar += dxhat * deviation * -cubed / 2;
       dmean -= dxhat * inv_std;
@@ -65,7 +67,7 @@ struct Channel {
       add(dx[i], dy[i] * gamma * inv_std);
       if (!through) continue;
       dx[i].exact += dvar * 2 * (x[i] - mean) / m + dmean / m;
-      dx[i].terms += absolute(gamma * inv_std) * (dbeta.terms + absolute((x[i] - mean) * inv_std) * dgamma.terms) / m;
+      dx[i].terms += absolute(gamma * inv_std) * (dbeta.terms + absolute(xhat[i]) * dgamma.terms) / m;
     }
   }
 
