@@ -10,7 +10,7 @@ namespace xtgrad {
 /// The storage of a tensor: a contiguous row-major array of any rank.
 template <class T> using Array = xt::xarray_container<memory::Buffer<T>, xt::layout_type::row_major, Shape>;
 
-/// Class labels, indices and counts.
+/// Class labels and indices.
 using Labels = Array<std::int64_t>;
 
 /// An array of the given shape over `buffer`, which must hold as many elements as the shape has.

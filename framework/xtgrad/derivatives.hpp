@@ -10,8 +10,8 @@ namespace xtgrad {
 template <class T> Tensor<T> jacobian(const Tensor<T>& y, const Tensor<T>& x, bool create_graph = false);
 
 /// H v, where H is the Hessian of y (one element) with respect to all xs together and v, in their shapes, is a
-/// direction: the gradient of <dy/dx, v> (Pearlmutter 1994), exact, for about the price of two gradients. The graph of
-/// y is retained. Throws unless there is one v in the shape of each of xs, or where grad() would.
+/// direction: the gradient of <dy/dx, v> (Pearlmutter 1994), exact. The graph of y is retained. Throws unless there is
+/// one v in the shape of each of xs, or where grad() would.
 template <class T>
 std::vector<Tensor<T>> hessian_vector_product(const Tensor<T>& y, const std::vector<Tensor<T>>& xs,
                                               const std::vector<Tensor<T>>& v);

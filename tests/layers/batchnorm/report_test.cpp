@@ -8,21 +8,21 @@
 namespace xtgrad {
 namespace {
 
-Dataset<double> rows(std::size_t N) {
+Dataset<double> rows(std::size_t N, std::size_t columns = 3) {
   Generator generator(1);
-  Dataset<double> data{generator.normal<double>({N, 3}, 2, 1.5), full_array<std::int64_t>({N}, 0)};
+  Dataset<double> data{generator.normal<double>({N, columns}, 2, 1.5), full_array<std::int64_t>({N}, 0)};
   for (std::size_t n = 0; n < N; ++n) data.y(n) = data.x.value()(n, 0) > data.x.value()(n, 1) ? 1 : 0;
   return data;
 }
 
-Sequential<double> network(BatchNorm1dOptions bn = {}) {
+Sequential<double> network(BatchNorm1dOptions bn = {}, std::size_t columns = 3) {
   manual_seed(2);
-  return Sequential<double>{Linear<double>(3, 64, {.bias = false}), BatchNorm1d<double>(64, bn), Relu<double>(),
+  return Sequential<double>{Linear<double>(columns, 64, {.bias = false}), BatchNorm1d<double>(64, bn), Relu<double>(),
                             Linear<double>(64, 2)};
 }
 
-DataLoader<double> loader(std::size_t N = 640, std::size_t m = 16) {
-  return DataLoader<double>(rows(N), {.batch_size = m, .shuffle = true});
+DataLoader<double> loader(std::size_t N = 640, std::size_t m = 16, std::size_t columns = 3) {
+  return DataLoader<double>(rows(N, columns), {.batch_size = m, .shuffle = true});
 }
 
 // t forward passes in training mode: the running statistics move, the weights do not.
@@ -74,8 +74,9 @@ TEST(Report, EvaluatesEachChoiceAsTheModesDo) {
 
 TEST(Report, AgreesWithTheoryWhereRowsAreIndependentAndWeightsStandStill) {
   for (const std::size_t m : {8U, 32U}) {
-    DataLoader<double> data = loader(1280, m);
-    Sequential<double> net = network({.eps = 0.01});
+    // An epoch much longer than the running mean remembers: its batches are then as good as independent.
+    DataLoader<double> data = loader(160 * m, m, 64);
+    Sequential<double> net = network({.eps = 0.01}, 64);
     warm(net, data, 40);
     const BatchNormReport report = batch_norm_report(net, data);
     for (const auto& [name, which] :
@@ -84,8 +85,9 @@ TEST(Report, AgreesWithTheoryWhereRowsAreIndependentAndWeightsStandStill) {
       EXPECT_NEAR(p.measured.scale, p.theory.scale, 0.01 * p.theory.scale) << name << ", m " << m;
       EXPECT_NEAR(p.measured.shift, p.theory.shift, 0.01) << name << ", m " << m;
     }
-    // The weights stood still, so the running mean is an average of batch means: root mean square of 64 channels.
-    EXPECT_NEAR(part(report, "EMA lag").measured.shift / part(report, "EMA lag").theory.shift, 1, 0.8);
+    // The weights stood still, so the running mean is an average of batch means: root mean square of 64 channels, which
+    // are functions of as many columns, so that they scatter each for itself.
+    EXPECT_NEAR(part(report, "EMA lag").measured.shift / part(report, "EMA lag").theory.shift, 1, 0.4);
   }
 }
 
