@@ -279,7 +279,7 @@ template <class BatchNorm> std::vector<Case> batch_norm_cases(BatchNorm batch_no
     for (const Affine affine : kAffine)
       for (const double eps : {1e-5, 0.1, 1.0}) {
         // With two values and a small eps, differences are off by more than the tolerance: there
-        // ops/batch_norm_test.cpp compares with the formula.
+        // ops/batch_norm_formula_test.cpp compares with the formula.
         const std::size_t m = shape[0] * (shape.size() == 3 ? shape[2] : 1);
         if (m == 2 && eps < 0.1) continue;
         cases.push_back(
