@@ -63,33 +63,6 @@ std::string name_of(const RunningCase& c) {
 INSTANTIATE_TEST_SUITE_P(, BatchNorm1dRunning, ::testing::ValuesIn(running_cases()),
                          [](const auto& one) { return name_of(one.param); });
 
-TEST(BatchNorm1d, MomentumIsTheWeightOfTheNewValue) {
-  BatchNorm1d<double> bn(1, {.momentum = 0.25});
-  bn(tensor<double>({2, 1}, {7, 9}));
-  EXPECT_EQ(bn.running_mean().value()(0), 0.25 * 8);
-  EXPECT_EQ(bn.running_var().value()(0), 0.75 + 0.25 * 2);
-}
-
-TEST(BatchNorm1d, RunningVarianceIsUnbiased) {
-  BatchNorm1d<double> bn(1, {.momentum = 1});
-  bn(tensor<double>({4, 1}, {0, 0, 2, 2}));  // biased: 1
-  EXPECT_DOUBLE_EQ(bn.running_var().value()(0), 4.0 / 3);
-}
-
-TEST(BatchNorm1d, RunningVarianceCountsValuesNotRows) {
-  // N = 2 and L = 2: m / (m - 1) is 4/3, N / (N - 1) would be 2.
-  BatchNorm1d<double> bn(1, {.momentum = 1});
-  bn(tensor<double>({2, 1, 2}, {0, 2, 0, 2}));
-  EXPECT_DOUBLE_EQ(bn.running_var().value()(0), 4.0 / 3);
-}
-
-TEST(BatchNorm1d, RunningVarianceOfABatchOfTwoIsNotDampedByEps) {
-  // m / (m - 1 + eps) would be 1 here.
-  BatchNorm1d<double> bn(1, {.eps = 1, .momentum = 1});
-  bn(tensor<double>({2, 1}, {1, -1}));
-  EXPECT_EQ(bn.running_var().value()(0), 2);
-}
-
 TEST(BatchNorm1d, CumulativeAverageIsTheMeanOfTheBatches) {
   BatchNorm1d<double> bn(1, {.momentum = std::nullopt});
   for (const double centre : {1.0, 5.0, 12.0})  // unbiased variances 2, 50, 288

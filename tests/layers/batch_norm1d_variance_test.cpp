@@ -74,21 +74,6 @@ TEST(BatchNorm1dEdge, ARunningVarianceOfZeroAtEpsZeroGivesBeta) {
   EXPECT_TRUE(close(x.grad(), {0, 0}, 0));
 }
 
-TEST(BatchNorm1dEdge, AConstantTenMillionIsNotMinusOneOrOne) {
-  BatchNorm1d bn(1);
-  EXPECT_TRUE(close(bn(Tensor<>::full({100, 1}, 1e7F)), std::vector<double>(100, 0), 0));
-  EXPECT_NEAR(oracle::wide(bn.running_var().value()(0)), 0.9, 1e-6);
-}
-
-TEST(BatchNorm1dEdge, ALargeMeanDoesNotMakeTheVarianceNegative) {
-  // E[x^2] - E[x]^2 in float is far below zero here; the values are exact in float.
-  for (const double mean : {1e4, 1e6, 8e6}) {
-    BatchNorm1d bn(1, {.eps = 0, .momentum = 1, .affine = false});
-    EXPECT_TRUE(close(bn(tensor<float>({4, 1}, {mean - 1, mean + 1, mean + 1, mean - 1})), {-1, 1, 1, -1}, 0));
-    EXPECT_NEAR(oracle::wide(bn.running_var().value()(0)), 4.0 / 3, 1e-7);
-  }
-}
-
 TEST(BatchNorm1dEdge, TheGraphOfTheGradientKeepsItsDigitsAtALargeMean) {
   // The derivative of first order is the same number whether its graph is built or not.
   BatchNorm1d bn(3);
@@ -98,22 +83,6 @@ TEST(BatchNorm1dEdge, TheGraphOfTheGradientKeepsItsDigitsAtALargeMean) {
   std::vector<double> want;
   for (const Real v : reals(plain)) want.push_back(static_cast<double>(v));
   EXPECT_TRUE(close(graph, want, 1e-5));
-}
-
-TEST(BatchNorm1dEdge, TheNormaliserAndTheGradientUseTheSameVariance) {
-  // A biased gradient under an unbiased normaliser is 19 % off at m = 4.
-  BatchNorm1d<double> bn(1, {.eps = 0, .affine = false});
-  const Tensor<double> x = trained(tensor<double>({4, 1}, {0, 1, 2, 5}));
-  const Tensor<double> v = tensor<double>({4, 1}, {1, -2, 0.5, 3});
-  bn(x).backward(v);
-  const auto value = [&](double shift) {
-    const Tensor<double> y = bn(tensor<double>({4, 1}, {0 + shift, 1, 2, 5}));
-    double total = 0;
-    for (std::size_t i = 0; i < 4; ++i) total += y.data()[i] * v.data()[i];
-    return total;
-  };
-  const double h = 1e-5;
-  EXPECT_NEAR(x.grad().data()[0], (value(h) - value(-h)) / (2 * h), 1e-8);
 }
 
 TEST(BatchNorm1dEdge, ManyRowsLoseNoDigits) {
