@@ -10,6 +10,7 @@
 #include <xflens/cxxblas/cxxblas.cxx>
 
 #include "xtgrad/check.hpp"
+#include "xtgrad/kernels/table.hpp"
 #include "xtgrad/parallel.hpp"
 
 extern "C" void openblas_set_num_threads(int count);
@@ -17,38 +18,50 @@ extern "C" void openblas_set_num_threads(int count);
 namespace xtgrad::blas {
 namespace {
 
-// Rows to a block, and the smallest product (multiply-adds) that is worth splitting.
-constexpr long kRows = 64;
-constexpr double kWorthSplitting = 2e6;
+// Up to so many multiply-adds our own kernel is faster, except for columns that fill less than half of a register.
+constexpr double kSmall = 1 << 14;
+constexpr long kNarrow = 8;
+// From so many on a product is computed in two pieces, and a multiple of kLarge in more: each piece packs an operand of its
+// own, which costs a few percent.
+constexpr double kWorthSplitting = 1e7, kLarge = 2e9;
+constexpr long kTile = 16;  // rows or columns that OpenBLAS computes together
 
 cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxxblas::Trans; }
 
 }  // namespace
 
-template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C) {
+template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C) {
   static const bool one_thread = (openblas_set_num_threads(1), true);
   static_cast<void>(one_thread);
   if (M == 0 || N == 0) return;
   if (K == 0) {
-    std::transform(C, C + M * N, C, [beta](T c) { return beta == T(0) ? T(0) : beta * c; });
+    std::fill_n(C, M * N, T(0));
     return;
   }
+  const double work = static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
+  if (work <= kSmall && (b == Op::plain ? N >= kNarrow : N * K <= kernels::kSmallMatrix))
+    return kernels::table<T>().small_matmul(a == Op::transposed, b == Op::transposed, M, N, K, A, B, C);
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
   const int n = static_cast<int>(N), k = static_cast<int>(K);
   const int lda = a == Op::plain ? k : static_cast<int>(M), ldb = b == Op::plain ? n : k;
-  const auto rows = [&](long first, long last) {
-    cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(last - first), n, k, T(1),
-                  A + first * (a == Op::plain ? lda : 1), lda, B, ldb, beta, C + first * N, n);
+  const auto piece = [&](long row, long rows, long column, long columns) {
+    cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(rows), static_cast<int>(columns), k, T(1),
+                  A + row * (a == Op::plain ? lda : 1), lda, B + column * (b == Op::plain ? 1 : ldb), ldb, T(0),
+                  C + row * N + column, n);
   };
-  const double work = static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
-  if (work < kWorthSplitting)
-    rows(0, M);
-  else
-    parallel_for(M, kRows, rows);
+  const long pieces = work < kWorthSplitting ? 1 : 2 + static_cast<long>(work / kLarge);
+  // The longer side, in multiples of what OpenBLAS computes at a time.
+  const long side = std::max(M, N), block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
+  parallel_for(side, block, [&](long first, long last) {
+    if (N > M)
+      piece(0, M, first, last - first);
+    else
+      piece(first, last - first, 0, N);
+  });
 }
 
-template void gemm(Op, Op, long, long, long, const float*, const float*, float, float*);
-template void gemm(Op, Op, long, long, long, const double*, const double*, double, double*);
+template void gemm(Op, Op, long, long, long, const float*, const float*, float*);
+template void gemm(Op, Op, long, long, long, const double*, const double*, double*);
 
 }  // namespace xtgrad::blas

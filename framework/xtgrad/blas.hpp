@@ -1,7 +1,7 @@
 // The one place that calls BLAS.
 //
-// OpenBLAS always runs on one thread; a large product is split here into fixed blocks of rows, which this
-// library's threads take, so that the result does not depend on their number.
+// OpenBLAS always runs on one thread; a large product is split here into pieces that depend on its shape alone, which this
+// library's threads take, so that the result does not depend on their number. The smallest take a kernel of our own.
 #pragma once
 
 namespace xtgrad::blas {
@@ -9,8 +9,8 @@ namespace xtgrad::blas {
 /// Whether a matrix is used as it is stored, or transposed.
 enum class Op { plain, transposed };
 
-/// C (M, N) = op(A) (M, K) * op(B) (K, N) + beta * C, all row-major and contiguous; A is stored (M, K) if plain and
-/// (K, M) if transposed, B likewise. With beta = 0, C is only written. Throws if an extent is beyond an int.
-template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T beta, T* C);
+/// C (M, N) = op(A) (M, K) * op(B) (K, N), all row-major and contiguous; A is stored (M, K) if plain and
+/// (K, M) if transposed, B likewise. Throws if an extent is beyond an int.
+template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C);
 
 }  // namespace xtgrad::blas

@@ -104,8 +104,8 @@ struct ThreadGuard {
 void register_thread() noexcept { static thread_local const ThreadGuard guard; }
 
 // About 4 MiB to a list, so that a thread which only frees does not hoard what others allocate.
-constexpr std::size_t longest_list(std::size_t bytes) {
-  return std::clamp<std::size_t>((std::size_t{4} << 20) / bytes, 8, 4096);
+bool is_full(std::size_t count, std::size_t bytes) {
+  return count >= 8 && (count >= 4096 || count * bytes >= std::size_t{4} << 20);
 }
 
 void* from_system(std::size_t bytes) {
@@ -139,7 +139,7 @@ void deallocate(void* pointer, std::size_t bytes) noexcept {
   auto* const block = static_cast<Block*>(pointer);
   block->next = list.head;
   list.head = block;
-  if (++list.count >= longest_list(size.bytes) || thread_ended) [[unlikely]]
+  if (is_full(++list.count, size.bytes) || thread_ended) [[unlikely]]
     give_to_global(size.index, list);
 }
 

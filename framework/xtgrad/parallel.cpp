@@ -19,10 +19,14 @@ void set_num_threads(int count) {
   threads.store(count, std::memory_order_relaxed);
 }
 
-void parallel_for(long n, long block, const std::function<void(long first, long last)>& body) {
+void detail::parallel_for(long n, long block, void (*call)(void* body, long first, long last), void* body) {
   const long blocks = (n + block - 1) / block;
-#pragma omp parallel for schedule(static) num_threads(num_threads()) if (num_threads() > 1 && blocks > 1)
-  for (long i = 0; i < blocks; ++i) body(i * block, std::min(n, (i + 1) * block));
+  if (num_threads() == 1 || blocks <= 1) {
+    for (long i = 0; i < blocks; ++i) call(body, i * block, std::min(n, (i + 1) * block));
+    return;
+  }
+#pragma omp parallel for schedule(static) num_threads(num_threads())
+  for (long i = 0; i < blocks; ++i) call(body, i * block, std::min(n, (i + 1) * block));
 }
 
 }  // namespace xtgrad

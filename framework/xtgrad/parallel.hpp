@@ -1,8 +1,6 @@
 // Threads inside kernels: one OpenMP pool, fixed partitions.
 #pragma once
 
-#include <functional>
-
 namespace xtgrad {
 
 /// How many threads kernels may use; 1 unless set.
@@ -10,9 +8,16 @@ int num_threads() noexcept;
 /// Sets how many threads kernels may use. Throws if `count` is not positive.
 void set_num_threads(int count);
 
+namespace detail {
+void parallel_for(long n, long block, void (*call)(void* body, long first, long last), void* body);
+}
+
 /// Calls body(first, last) for the blocks [0, block), [block, 2 block), ... of [0, n), on num_threads()
 /// threads. The blocks do not depend on the number of threads; the body must not throw and its calls must be
 /// independent.
-void parallel_for(long n, long block, const std::function<void(long first, long last)>& body);
+template <class Body> void parallel_for(long n, long block, const Body& body) {
+  const auto call = [](void* at, long first, long last) { (*static_cast<const Body*>(at))(first, last); };
+  detail::parallel_for(n, block, call, const_cast<Body*>(&body));
+}
 
 }  // namespace xtgrad

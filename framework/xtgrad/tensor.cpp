@@ -69,18 +69,9 @@ Tensor<T>::Tensor(std::initializer_list<std::initializer_list<std::initializer_l
 
 template <class T> Tensor<T>::Tensor(Array<T>&& values) : node_(new Node<T>(std::move(values))) {}
 
-template <class T> Node<T>& Tensor<T>::node() const {
-  check(node_ != nullptr, "Tensor: this tensor is not defined (it was default-constructed, or has no gradient yet)");
-  return *node_;
+void detail::fail_undefined() {
+  fail("Tensor: this tensor is not defined (it was default-constructed, or has no gradient yet)");
 }
-
-template <class T> std::int64_t Tensor<T>::number() const noexcept { return node_ == nullptr ? 0 : node_->number; }
-
-template <class T> const Shape& Tensor<T>::shape() const { return node().value.shape(); }
-
-template <class T> std::size_t Tensor<T>::size() const { return node().value.storage().size(); }
-
-template <class T> const Array<T>& Tensor<T>::value() const { return node().value; }
 
 template <class T> Array<T>& Tensor<T>::mutable_value() {
   ++node().edits;
@@ -93,15 +84,11 @@ template <class T> T Tensor<T>::item() const {
   return *data();
 }
 
-template <class T> bool Tensor<T>::requires_grad() const noexcept { return node_ != nullptr && node_->requires_grad; }
-
 template <class T> Tensor<T>& Tensor<T>::requires_grad(bool wanted) {
   check(is_leaf(), "requires_grad: this is the result of {}; detach() it first", node().description());
   node().requires_grad = wanted;
   return *this;
 }
-
-template <class T> bool Tensor<T>::is_leaf() const noexcept { return node_ == nullptr || node_->is_leaf(); }
 
 template <class T> const Tensor<T>& Tensor<T>::grad() const { return node().grad; }
 

@@ -30,10 +30,11 @@ template <class T> class Backward;
 template <class T> class Walk;
 template <class T> class Tensor;
 namespace detail {
+[[noreturn]] void fail_undefined();
 template <class T, class Edges, class F>
 Tensor<T> record(const char* op, Array<T>&& result, std::span<const Tensor<T>* const> inputs, Edges&& edges,
                  F&& backward);
-}
+}  // namespace detail
 
 // The ops behind the operators below; they are documented where they are defined, in ops/elementwise.hpp.
 template <class T> Tensor<T> add(const Tensor<T>& x, const Tensor<T>& y);
@@ -259,6 +260,24 @@ template <class T> Tensor<T>::Tensor(const Tensor& other) noexcept : node_(other
 template <class T> Tensor<T>::~Tensor() {
   if (node_ != nullptr) node_->drop();
 }
+
+template <class T> Node<T>& Tensor<T>::node() const {
+  if (node_ == nullptr) [[unlikely]]
+    detail::fail_undefined();
+  return *node_;
+}
+
+template <class T> std::int64_t Tensor<T>::number() const noexcept { return node_ == nullptr ? 0 : node_->number; }
+
+template <class T> const Shape& Tensor<T>::shape() const { return node().value.shape(); }
+
+template <class T> std::size_t Tensor<T>::size() const { return node().value.storage().size(); }
+
+template <class T> const Array<T>& Tensor<T>::value() const { return node().value; }
+
+template <class T> bool Tensor<T>::requires_grad() const noexcept { return node_ != nullptr && node_->requires_grad; }
+
+template <class T> bool Tensor<T>::is_leaf() const noexcept { return node_ == nullptr || node_->is_leaf(); }
 
 extern template class Tensor<float>;
 extern template class Tensor<double>;

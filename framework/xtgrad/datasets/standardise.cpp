@@ -3,21 +3,18 @@
 #include <cmath>
 
 #include "xtgrad/check.hpp"
-#include "xtgrad/kernels/table.hpp"
+#include "xtgrad/ops/batch_norm.hpp"
 
 namespace xtgrad {
 
 template <class T> Standardise<T>::Standardise(const Tensor<T>& x) {
   const Shape& shape = x.shape();
   check(shape.size() == 2 && shape[0] > 0, "Standardise: x is {}, expected (N, D) with at least one row", shape);
-  const std::size_t N = shape[0], D = shape[1];
-  Array<double> offset = empty_array<double>({D});
-  mean_ = std_ = offset;
-  kernels::table<T>().batch_moments(static_cast<long>(N), static_cast<long>(D), x.data(), mean_.data(), offset.data(),
-                                    std_.data());
-  for (std::size_t d = 0; d < D; ++d) {
-    mean_(d) += offset(d);
-    std_(d) = std::sqrt(std_(d) / static_cast<double>(N));
+  Moments moments = channel_moments(x);
+  mean_ = std::move(moments.mean);
+  std_ = std::move(moments.m2);
+  for (std::size_t d = 0; d < shape[1]; ++d) {
+    std_(d) = std::sqrt(std_(d) / static_cast<double>(moments.count));
     check(std::isfinite(std_(d)), "Standardise: column {} is not finite; remove those rows or fill in values", d);
   }
 }

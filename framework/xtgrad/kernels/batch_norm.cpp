@@ -1,8 +1,9 @@
 // Batch normalisation of x (m, C), channel by channel, in double: Ioffe and Szegedy 2015, Algorithm 1.
 //
-// Sums are taken over x minus the channel's first value, so that a large mean does not cancel, and in blocks
-// of rows whose sums are then added, so that rounding does not grow with m. A block is small enough to stay
-// in the cache while the panels of channels are summed one after the other, each in registers.
+// Sums are taken over x minus the channel's first value, so that a large mean does not cancel: the mean is within
+// sqrt(m) standard deviations of it. They are taken over groups of rows, in registers, and the groups' sums are added to
+// those of the channel, so that rounding grows with m / kGroup. A group is read along its rows, a few streams side by
+// side, which the processor's prefetching follows at any C.
 #include "xtgrad/kernels/lanes.hpp"
 
 namespace xtgrad::kernels::XTGRAD_ISA {
@@ -10,227 +11,230 @@ namespace {
 
 using D = Lanes<double>;
 
-constexpr long kBlock = 32;
+constexpr long kGroup = 8;
+// Channels at a time: what is known of them stays in the first cache.
+constexpr long kSlice = 512;
+// One number for each of them, and zeros to fill up the last register.
+struct alignas(64) Slice {
+  double at[kSlice + D::size];
+
+  template <class Value> XTGRAD_INLINE Slice(long width, Value value) {
+    for (long c = 0; c < width; ++c) at[c] = value(c);
+    for (long c = width; c < width + D::size; ++c) at[c] = 0;
+  }
+  explicit Slice(long width) : Slice(width, [](long) { return 0.0; }) {}
+  XTGRAD_INLINE D operator()(long c) const { return D::load(at + c); }
+  XTGRAD_INLINE double operator[](long c) const { return at[c]; }
+};
 
 XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
-XTGRAD_INLINE D splat(double x) { return D::Batch(x); }
 
-// U registers' worth of neighbouring channels.
-template <unsigned long U> struct Panel {
-  static constexpr long size = static_cast<long>(U);
-  using Registers = D[U];
-
-  template <class P> XTGRAD_INLINE D load(const P* from, long k) const { return load_double(from + k * D::size); }
-  template <class P> XTGRAD_INLINE void store(const D& x, P* to, long k) const { store_double(x, to + k * D::size); }
+// Registers of T in memory as double: whole ones, and the last channels, too few for a register.
+struct Whole {
+  template <class P> XTGRAD_INLINE D load(const P* from) const { return load_double(from); }
+  template <class P> XTGRAD_INLINE void store(const D& x, P* to) const { store_double(x, to); }
 };
-
-// The last channels, too few for a register.
-struct Rest {
-  static constexpr long size = 1;
-  using Registers = D[1];
+struct Part {
   long width;
-
-  template <class P> XTGRAD_INLINE D load(const P* from, long) const {
-    D::Values wide;
-    for (long i = 0; i < D::size; ++i) wide[i] = i < width ? static_cast<double>(from[i]) : 1.0;
-    return D::load(wide);
-  }
-  template <class P> XTGRAD_INLINE void store(const D& x, P* to, long) const {
-    D::Values wide;
-    x.store(wide);
-    for (long i = 0; i < width; ++i) to[i] = static_cast<P>(wide[i]);
-  }
+  template <class P> XTGRAD_INLINE D load(const P* from) const { return load_double(from, width); }
+  template <class P> XTGRAD_INLINE void store(const D& x, P* to) const { store_double(x, to, width); }
 };
 
-// Calls body(panel, first channel) for all panels of C channels.
-template <class Body> XTGRAD_INLINE void for_each_panel(long C, Body body) {
-  constexpr long kWide = 2;
-  long c = 0;
-  for (; c + kWide * D::size <= C; c += kWide * D::size) body(Panel<kWide>(), c);
-  for (; c + D::size <= C; c += D::size) body(Panel<1>(), c);
-  if (c < C) body(Rest{C - c}, c);
-}
-
-// a (C), b (C) = sums over rows n of the two values that term(panel, c, k) gives for a row: `term` is called
-// once for each panel and register and returns what is to be called with n.
-template <class Term> XTGRAD_INLINE void sum_pairs(long m, long C, double* a, double* b, Term term) {
-  for (long c = 0; c < C; ++c) a[c] = b[c] = 0;
-  for (long first = 0; first < m; first += kBlock) {
-    const long last = least(m, first + kBlock);
-    for_each_panel(C, [&](auto panel, long c) {
-      constexpr long U = decltype(panel)::size;
-      typename decltype(panel)::Registers sum_a, sum_b;
-      for (long k = 0; k < U; ++k) sum_a[k] = sum_b[k] = splat(0);
-      const auto values = term(panel, c);
-      for (long n = first; n < last; ++n)
-        for (long k = 0; k < U; ++k) {
-          D u, v;
-          values(n, k, u, v);
-          sum_a[k] = sum_a[k] + u;
-          sum_b[k] = sum_b[k] + v;
-        }
-      for (long k = 0; k < U; ++k) {
-        panel.store(panel.load(a + c, k) + sum_a[k], a + c, k);
-        panel.store(panel.load(b + c, k) + sum_b[k], b + c, k);
-      }
-    });
+// Calls body.run<U>(registers, first row, rows, channel) for U registers' worth of channels and a group of rows at a time.
+template <class Body> XTGRAD_INLINE void for_each_group(long m, long width, Body body) {
+  constexpr long kWide = 2 * D::size;
+  for (long first = 0; first < m; first += kGroup) {
+    const long rows = least(kGroup, m - first);
+    long c = 0;
+    for (; c + kWide <= width; c += kWide) body.template run<2>(Whole(), first, rows, c);
+    for (; c + D::size <= width; c += D::size) body.template run<1>(Whole(), first, rows, c);
+    if (c < width) body.template run<1>(Part{width - c}, first, rows, c);
   }
 }
 
-// x - mean of one panel: both differences are exact or nearly so, because the shift is near the values.
-template <class P, class T> struct Centred {
-  static constexpr long U = P::size;
-  P panel;
-  const T* x;
-  long C;
-  typename P::Registers shift, offset;
+// a = sum(u), b = sum(u * v) over the rows, with term(registers, row, channel, u, v).
+template <class Term> struct SumPairs {
+  const Term& term;
+  double *a, *b;
 
-  XTGRAD_INLINE Centred(P p, const T* from, long channels, long c, const double* shifts, const double* offsets)
-      : panel(p), x(from + c), C(channels) {
-    for (long k = 0; k < U; ++k) {
-      shift[k] = panel.load(shifts + c, k);
-      offset[k] = panel.load(offsets + c, k);
-    }
-  }
-  XTGRAD_INLINE D operator()(long n, long k) const { return (panel.load(x + n * C, k) - shift[k]) - offset[k]; }
-};
-
-// gamma * inv_std of register k; gamma may be null.
-template <class P, class T> XTGRAD_INLINE D scale_of(P panel, long c, long k, const double* inv_std, const T* gamma) {
-  const D s = panel.load(inv_std + c, k);
-  return gamma == nullptr ? s : s * panel.load(gamma + c, k);
-}
-
-template <class T> void batch_moments(long m, long C, const T* x, double* shift, double* offset, double* m2) {
-  for (long c = 0; c < C; ++c) shift[c] = static_cast<double>(x[c]);
-  sum_pairs(m, C, offset, m2, [=](auto panel, long c) {
-    constexpr long U = decltype(panel)::size;
-    struct Term {
-      decltype(panel) p;
-      const T* x;
-      long C;
-      typename decltype(panel)::Registers shift;
-      XTGRAD_INLINE void operator()(long n, long k, D& sum, D& squares) const {
-        sum = p.load(x + n * C, k) - shift[k];
-        squares = sum * sum;
-      }
-    } values{panel, x + c, C, {}};
-    for (long k = 0; k < U; ++k) values.shift[k] = panel.load(shift + c, k);
-    return values;
-  });
-  const double count = static_cast<double>(m);
-  for (long c = 0; c < C; ++c) {
-    const double sum = offset[c];
-    offset[c] = sum / count;
-    const double squares = m2[c] - sum * offset[c];
-    m2[c] = squares < 0 ? 0 : squares;
-  }
-  // For float that is exact enough. In double the subtraction may cost digits: a second pass takes the
-  // deviations from the mean itself, corrected for the mean's own rounding (Chan, Golub and LeVeque 1983).
-  if constexpr (sizeof(T) == sizeof(double)) {
-    constexpr long kSlice = 64;
-    for (long c0 = 0; c0 < C; c0 += kSlice) {
-      const long width = least(kSlice, C - c0);
-      double residue[kSlice], squares[kSlice];
-      for (long k = 0; k < width; ++k) residue[k] = squares[k] = 0;
-      for (long first = 0; first < m; first += kBlock) {
-        double r[kSlice] = {}, s[kSlice] = {};
-        for (long n = first; n < least(m, first + kBlock); ++n)
-          for (long k = 0; k < width; ++k) {
-            const double d = (x[n * C + c0 + k] - shift[c0 + k]) - offset[c0 + k];
-            r[k] += d;
-            s[k] += d * d;
-          }
-        for (long k = 0; k < width; ++k) {
-          residue[k] += r[k];
-          squares[k] += s[k];
-        }
-      }
-      for (long k = 0; k < width; ++k) m2[c0 + k] = squares[k] - residue[k] * residue[k] / count;
-    }
-  }
-}
-
-template <class T> void batch_norm(long m, long C, const T* x, Channels stats, const T* gamma, const T* beta, T* y) {
-  for (long first = 0; first < m; first += kBlock)
-    for_each_panel(C, [=](auto panel, long c) {
-      constexpr long U = decltype(panel)::size;
-      const Centred<decltype(panel), T> centred(panel, x, C, c, stats.shift, stats.offset);
-      typename decltype(panel)::Registers scale, bias;
-      for (long k = 0; k < U; ++k) {
-        scale[k] = scale_of(panel, c, k, stats.inv_std, gamma);
-        bias[k] = beta == nullptr ? splat(0) : panel.load(beta + c, k);
-      }
-      for (long n = first; n < least(m, first + kBlock); ++n)
-        for (long k = 0; k < U; ++k) panel.store(centred(n, k) * scale[k] + bias[k], y + n * C + c, k);
-    });
-}
-
-template <class T>
-void batch_norm_sums(long m, long C, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat) {
-  sum_pairs(m, C, sum_dy, sum_dy_xhat, [=](auto panel, long c) {
-    struct Term {
-      Centred<decltype(panel), T> centred;
-      const T* dy;
-      XTGRAD_INLINE void operator()(long n, long k, D& plain, D& weighted) const {
-        plain = centred.panel.load(dy + n * centred.C, k);
-        weighted = plain * centred(n, k);
+  template <unsigned long U, class Registers>
+  XTGRAD_INLINE void run(Registers registers, long first, long rows, long c) const {
+    D sum_a[U], sum_b[U];
+    for (long k = 0; k < static_cast<long>(U); ++k) sum_a[k] = sum_b[k] = D(0);
+    const auto add = [&](long n) {
+      for (long k = 0; k < static_cast<long>(U); ++k) {
+        D u, v;
+        term(registers, first + n, c + k * D::size, u, v);
+        sum_a[k] = sum_a[k] + u;
+        sum_b[k] = fma(u, v, sum_b[k]);
       }
     };
-    return Term{{panel, x, C, c, stats.shift, stats.offset}, dy + c};
-  });
-  for (long c = 0; c < C; ++c) sum_dy_xhat[c] *= stats.inv_std[c];
+    if (rows == kGroup)
+      for (long n = 0; n < kGroup; ++n) add(n);
+    else
+      for (long n = 0; n < rows; ++n) add(n);
+    for (long k = 0; k < static_cast<long>(U); ++k) {
+      const long i = c + k * D::size;
+      (D::load(a + i) + sum_a[k]).store(a + i);
+      (D::load(b + i) + sum_b[k]).store(b + i);
+    }
+  }
+};
+template <class Term> XTGRAD_INLINE void sum_pairs(long m, long width, Slice& a, Slice& b, const Term& term) {
+  for_each_group(m, width, SumPairs<Term>{term, a.at, b.at});
 }
 
-template <class T>
-void batch_norm_dx(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
-                   const double* sum_dy_xhat, T* dx) {
-  const D count = splat(static_cast<double>(m));
-  for (long first = 0; first < m; first += kBlock)
-    for_each_panel(C, [=](auto panel, long c) {
-      constexpr long U = decltype(panel)::size;
-      const Centred<decltype(panel), T> centred(panel, x, C, c, stats.shift, stats.offset);
-      typename decltype(panel)::Registers scale, mean_dy, slope;
-      for (long k = 0; k < U; ++k) {
-        scale[k] = scale_of(panel, c, k, stats.inv_std, gamma);
-        mean_dy[k] = panel.load(sum_dy + c, k) / count;
-        // xhat * mean(dy * xhat) = (x - mean) * slope
-        slope[k] = panel.load(stats.inv_std + c, k) * (panel.load(sum_dy_xhat + c, k) / count);
+// to = value(registers, row, channel) for every row.
+template <class T, class Value> struct Map {
+  const Value& value;
+  Extent e;
+  T* to;
+
+  template <unsigned long U, class Registers>
+  XTGRAD_INLINE void run(Registers registers, long first, long rows, long c) const {
+    for (long n = first; n < first + rows; ++n)
+      for (long k = 0; k < static_cast<long>(U); ++k) {
+        const long i = c + k * D::size;
+        registers.store(value(registers, n, i), to + n * e.C + i);
       }
-      for (long n = first; n < least(m, first + kBlock); ++n)
-        for (long k = 0; k < U; ++k) {
-          const D dyn = panel.load(dy + n * C + c, k);
-          panel.store(scale[k] * (dyn - mean_dy[k] - centred(n, k) * slope[k]), dx + n * C + c, k);
-        }
-    });
+  }
+};
+template <class T, class Value> XTGRAD_INLINE void map(Extent e, long width, T* to, const Value& value) {
+  for_each_group(e.m, width, Map<T, Value>{value, e, to});
+}
+
+// Rows of x, from channel c0 on.
+template <class T> struct Rows {
+  const T* x;
+  long C;
+
+  XTGRAD_INLINE Rows(const T* array, Extent e, long c0) : x(array + c0), C(e.C) {}
+  template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long n, long i) const {
+    return registers.load(x + n * C + i);
+  }
+};
+
+// x less its channel's mean or, where T is float, less the shift alone: double then has digits to spare for the offset,
+// and rest() goes into the constants.
+template <class T> struct Centred {
+  static constexpr bool kShiftOnly = sizeof(T) < sizeof(double);
+  Rows<T> x;
+  Slice shift, offset;
+
+  XTGRAD_INLINE Centred(const T* array, Extent e, const double* shifts, const double* offsets, long c0, long width)
+      : x(array, e, c0),
+        shift(width, [=](long c) { return shifts[c0 + c]; }),
+        offset(width, [=](long c) { return offsets[c0 + c]; }) {}
+  template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long n, long i) const {
+    const D d = x(registers, n, i) - shift(i);
+    return kShiftOnly ? d : d - offset(i);
+  }
+  XTGRAD_INLINE double rest(long c) const { return kShiftOnly ? offset[c] : 0; }
+};
+
+template <class T> XTGRAD_INLINE double value_or(const T* values, long c, double otherwise) {
+  return values == nullptr ? otherwise : static_cast<double>(values[c]);
+}
+
+// Calls body(first channel, width) for the slices of e.
+template <class Body> XTGRAD_INLINE void for_each_slice(Extent e, Body body) {
+  for (long c0 = e.first; c0 < e.last; c0 += kSlice) body(c0, least(kSlice, e.last - c0));
+}
+
+template <class T> void batch_moments(Extent e, const T* x, double* shift, double* offset, double* m2) {
+  const double count = static_cast<double>(e.m);
+  for_each_slice(e, [=](long c0, long width) {
+    const Rows<T> rows(x, e, c0);
+    const Slice first(width, [=](long c) { return static_cast<double>(x[c0 + c]); });
+    Slice sum(width), squares(width);
+    sum_pairs(e.m, width, sum, squares,
+              [&](auto registers, long n, long i, D& u, D& v) { u = v = rows(registers, n, i) - first(i); });
+    for (long c = 0; c < width; ++c) {
+      shift[c0 + c] = first[c];
+      offset[c0 + c] = sum[c] / count;
+      const double rest = squares[c] - sum[c] * offset[c0 + c];
+      m2[c0 + c] = rest < 0 ? 0 : rest;
+    }
+    // For float that is exact enough. In double the subtraction may cost digits: a second pass takes the deviations from
+    // the mean itself, corrected for the mean's own rounding (Chan, Golub and LeVeque 1983).
+    if constexpr (!Centred<T>::kShiftOnly) {
+      const Centred<T> centred(x, e, shift, offset, c0, width);
+      Slice residue(width), deviations(width);
+      sum_pairs(e.m, width, residue, deviations,
+                [&](auto registers, long n, long i, D& u, D& v) { u = v = centred(registers, n, i); });
+      for (long c = 0; c < width; ++c) m2[c0 + c] = deviations[c] - residue[c] * residue[c] / count;
+    }
+  });
+}
+
+template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T* gamma, const T* beta, T* y) {
+  for_each_slice(e, [=](long c0, long width) {
+    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
+    const Slice bias(width, [&](long c) { return value_or(beta, c0 + c, 0) - centred.rest(c) * scale[c]; });
+    map(e, width, y + c0,
+        [&](auto registers, long n, long i) { return fma(centred(registers, n, i), scale(i), bias(i)); });
+  });
 }
 
 template <class T>
-void batch_norm_ddx(long m, long C, const T* x, const T* dy, const T* ggx, Channels stats, const double* k, T* d) {
-  for (long first = 0; first < m; first += kBlock)
-    for_each_panel(C, [=](auto panel, long c) {
-      constexpr long U = decltype(panel)::size;
-      const Centred<decltype(panel), T> centred(panel, x, C, c, stats.shift, stats.offset);
-      typename decltype(panel)::Registers r[5];
-      for (long i = 0; i < 5; ++i)
-        for (long j = 0; j < U; ++j) r[i][j] = panel.load(k + i * C + c, j);
-      for (long n = first; n < least(m, first + kBlock); ++n)
-        for (long j = 0; j < U; ++j)
-          panel.store(r[0][j] * centred(n, j) + r[1][j] * (panel.load(dy + n * C + c, j) - r[3][j]) +
-                          r[2][j] * (panel.load(ggx + n * C + c, j) - r[4][j]),
-                      d + n * C + c, j);
+void batch_norm_sums(Extent e, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat) {
+  for_each_slice(e, [=](long c0, long width) {
+    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const Rows<T> rows(dy, e, c0);
+    Slice plain(width), weighted(width);
+    sum_pairs(e.m, width, plain, weighted, [&](auto registers, long n, long i, D& u, D& v) {
+      u = rows(registers, n, i);
+      v = centred(registers, n, i);
     });
+    for (long c = 0; c < width; ++c) {
+      sum_dy[c0 + c] = plain[c];
+      sum_dy_xhat[c0 + c] = (weighted[c] - centred.rest(c) * plain[c]) * stats.inv_std[c0 + c];
+    }
+  });
 }
 
-template <class T> void batch_norm_scale(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx) {
-  for (long first = 0; first < m; first += kBlock)
-    for_each_panel(C, [=](auto panel, long c) {
-      constexpr long U = decltype(panel)::size;
-      typename decltype(panel)::Registers scale;
-      for (long k = 0; k < U; ++k) scale[k] = scale_of(panel, c, k, inv_std, gamma);
-      for (long n = first; n < least(m, first + kBlock); ++n)
-        for (long k = 0; k < U; ++k) panel.store(scale[k] * panel.load(dy + n * C + c, k), dx + n * C + c, k);
+template <class T>
+void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
+                   const double* sum_dy_xhat, T* dx) {
+  const double count = static_cast<double>(e.m);
+  for_each_slice(e, [=](long c0, long width) {
+    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const Rows<T> rows(dy, e, c0);
+    const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
+    // xhat * mean(dy * xhat) = (x - mean) * slope
+    const Slice slope(width, [=](long c) { return stats.inv_std[c0 + c] * (sum_dy_xhat[c0 + c] / count); });
+    const Slice of_x(width, [&](long c) { return -scale[c] * slope[c]; });
+    const Slice constant(width,
+                         [&](long c) { return scale[c] * (centred.rest(c) * slope[c] - sum_dy[c0 + c] / count); });
+    map(e, width, dx + c0, [&](auto registers, long n, long i) {
+      return fma(rows(registers, n, i), scale(i), fma(centred(registers, n, i), of_x(i), constant(i)));
     });
+  });
+}
+
+template <class T>
+void batch_norm_ddx(Extent e, const T* x, const T* dy, const T* ggx, Channels stats, const SecondOrder& k, T* d) {
+  for_each_slice(e, [=](long c0, long width) {
+    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const Rows<T> rows_dy(dy, e, c0), rows_ggx(ggx, e, c0);
+    const Slice of_x(width, [=](long c) { return k.x[c0 + c]; });
+    const Slice of_dy(width, [=](long c) { return k.dy[c0 + c]; });
+    const Slice of_ggx(width, [=](long c) { return k.ggx[c0 + c]; });
+    const Slice constant(width, [&](long c) { return k.constant[c0 + c] - centred.rest(c) * of_x[c]; });
+    map(e, width, d + c0, [&](auto registers, long n, long i) {
+      const D of_both = fma(rows_dy(registers, n, i), of_dy(i), fma(rows_ggx(registers, n, i), of_ggx(i), constant(i)));
+      return fma(centred(registers, n, i), of_x(i), of_both);
+    });
+  });
+}
+
+template <class T> void batch_norm_scale(Extent e, const T* dy, const double* inv_std, const T* gamma, T* dx) {
+  for_each_slice(e, [=](long c0, long width) {
+    const Rows<T> rows(dy, e, c0);
+    const Slice scale(width, [=](long c) { return inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
+    map(e, width, dx + c0, [&](auto registers, long n, long i) { return rows(registers, n, i) * scale(i); });
+  });
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ namespace {
     isa::fill_elementwise(table); \
     isa::fill_reduce(table);      \
     isa::fill_batch_norm(table);  \
+    isa::fill_matmul(table);      \
     isa::fill_softmax(table);     \
     isa::fill_optimizers(table);  \
     return table;                 \

@@ -7,6 +7,7 @@ namespace xtgrad::kernels::XTGRAD_ISA {
 template <class T> void fill_elementwise(Table<T>& table);
 template <class T> void fill_reduce(Table<T>& table);
 template <class T> void fill_batch_norm(Table<T>& table);
+template <class T> void fill_matmul(Table<T>& table);
 template <class T> void fill_softmax(Table<T>& table);
 template <class T> void fill_optimizers(Table<T>& table);
 

@@ -30,6 +30,8 @@ template <class T> struct Lanes {
   XTGRAD_INLINE friend Lanes operator*(const Lanes& a, const Lanes& b) { return a.v * b.v; }
   XTGRAD_INLINE friend Lanes operator/(const Lanes& a, const Lanes& b) { return a.v / b.v; }
   XTGRAD_INLINE friend Lanes operator-(const Lanes& a) { return a.v ^ Batch(T(-0.0)); }
+  /// a * b + c, rounded once where the processor can
+  XTGRAD_INLINE friend Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) { return xsimd::fma(a.v, b.v, c.v); }
   XTGRAD_INLINE friend Mask operator>(const Lanes& a, const Lanes& b) { return a.v > b.v; }
   // Written as "not equal", which NaN is: xsimd's != is false for it.
   XTGRAD_INLINE friend Mask operator!=(const Lanes& a, const Lanes& b) { return !(a.v == b.v); }
@@ -81,37 +83,25 @@ template <class T> struct Lanes {
   }
 };
 
-/// Lanes<double> from and to arrays of float or double.
-XTGRAD_INLINE Lanes<double> load_double(const double* from) { return Lanes<double>::load(from); }
-XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to) { x.store(to); }
-
-XTGRAD_INLINE Lanes<double> load_double(const float* from) {
-#if defined(__AVX512F__)
-  return Lanes<double>::Batch(_mm512_cvtps_pd(_mm256_loadu_ps(from)));
-#elif defined(__AVX2__)
-  return Lanes<double>::Batch(_mm256_cvtps_pd(_mm_loadu_ps(from)));
-#else
-  Lanes<double>::Values wide;
-  for (long i = 0; i < Lanes<double>::size; ++i) wide[i] = static_cast<double>(from[i]);
-  return Lanes<double>::load(wide);
-#endif
-}
-
-XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) {
-#if defined(__AVX512F__)
-  _mm256_storeu_ps(to, _mm512_cvtpd_ps(x.v));
-#elif defined(__AVX2__)
-  _mm_storeu_ps(to, _mm256_cvtpd_ps(x.v));
-#else
-  Lanes<double>::Values wide;
-  x.store(wide);
-  for (long i = 0; i < Lanes<double>::size; ++i) to[i] = static_cast<float>(wide[i]);
-#endif
-}
-
-/// The last r < Lanes::size elements: copied to a full register, so that they get the same bits as all
-/// others.
+/// The last r < Lanes::size elements, as a register that is filled up with `padding`, so that they get the same bits as
+/// all others. What lies beyond them in memory is neither read nor written.
 template <class T> struct Tail {
+#if defined(__AVX512F__)
+  XTGRAD_INLINE static Lanes<float> load(const float* from, long r, float padding = 1) {
+    return Lanes<float>::Batch(_mm512_mask_loadu_ps(_mm512_set1_ps(padding), first16(r), from));
+  }
+  XTGRAD_INLINE static Lanes<double> load(const double* from, long r, double padding = 1) {
+    return Lanes<double>::Batch(_mm512_mask_loadu_pd(_mm512_set1_pd(padding), first8(r), from));
+  }
+  XTGRAD_INLINE static void store(const Lanes<float>& x, float* to, long r) {
+    _mm512_mask_storeu_ps(to, first16(r), x.v);
+  }
+  XTGRAD_INLINE static void store(const Lanes<double>& x, double* to, long r) {
+    _mm512_mask_storeu_pd(to, first8(r), x.v);
+  }
+  XTGRAD_INLINE static __mmask16 first16(long r) { return static_cast<__mmask16>((1U << r) - 1); }
+  XTGRAD_INLINE static __mmask8 first8(long r) { return static_cast<__mmask8>((1U << r) - 1); }
+#else
   XTGRAD_INLINE static Lanes<T> load(const T* from, long r, T padding = T(1)) {
     typename Lanes<T>::Values buffer;
     for (long i = 0; i < Lanes<T>::size; ++i) buffer[i] = i < r ? from[i] : padding;
@@ -122,6 +112,54 @@ template <class T> struct Tail {
     x.store(buffer);
     for (long i = 0; i < r; ++i) to[i] = buffer[i];
   }
+#endif
 };
+
+/// Lanes<double> from and to arrays of float or double; with a width, the last channels, too few for a register.
+XTGRAD_INLINE Lanes<double> load_double(const double* from) { return Lanes<double>::load(from); }
+XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to) { x.store(to); }
+XTGRAD_INLINE Lanes<double> load_double(const double* from, long width) { return Tail<double>::load(from, width); }
+XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to, long width) { Tail<double>::store(x, to, width); }
+
+#if defined(__AVX512F__)
+XTGRAD_INLINE Lanes<double> load_double(const float* from) {
+  return Lanes<double>::Batch(_mm512_cvtps_pd(_mm256_loadu_ps(from)));
+}
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) { _mm256_storeu_ps(to, _mm512_cvtpd_ps(x.v)); }
+XTGRAD_INLINE Lanes<double> load_double(const float* from, long width) {
+  return Lanes<double>::Batch(_mm512_cvtps_pd(_mm512_castps512_ps256(Tail<float>::load(from, width).v)));
+}
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width) {
+  Tail<float>::store(Lanes<float>::Batch(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.v))), to, width);
+}
+#else
+#if defined(__AVX2__)
+XTGRAD_INLINE Lanes<double> load_double(const float* from) {
+  return Lanes<double>::Batch(_mm256_cvtps_pd(_mm_loadu_ps(from)));
+}
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) { _mm_storeu_ps(to, _mm256_cvtpd_ps(x.v)); }
+#else
+XTGRAD_INLINE Lanes<double> load_double(const float* from) {
+  Lanes<double>::Values wide;
+  for (long i = 0; i < Lanes<double>::size; ++i) wide[i] = static_cast<double>(from[i]);
+  return Lanes<double>::load(wide);
+}
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) {
+  Lanes<double>::Values wide;
+  x.store(wide);
+  for (long i = 0; i < Lanes<double>::size; ++i) to[i] = static_cast<float>(wide[i]);
+}
+#endif
+XTGRAD_INLINE Lanes<double> load_double(const float* from, long width) {
+  Lanes<double>::Values wide;
+  for (long i = 0; i < Lanes<double>::size; ++i) wide[i] = i < width ? static_cast<double>(from[i]) : 1.0;
+  return Lanes<double>::load(wide);
+}
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width) {
+  Lanes<double>::Values wide;
+  x.store(wide);
+  for (long i = 0; i < width; ++i) to[i] = static_cast<float>(wide[i]);
+}
+#endif
 
 }  // namespace xtgrad::kernels::XTGRAD_ISA

@@ -4,8 +4,46 @@
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
+// Few classes: a register holds the same class of many rows.
+constexpr long kFewClasses = 32;
+
+template <class T> double few_classes(long N, long C, const T* logits, const std::int64_t* labels, T* probabilities) {
+  using L = Lanes<T>;
+  using D = Lanes<double>;
+  alignas(64) T columns[kFewClasses * L::size];
+  alignas(64) double log_sums[L::size];
+  double loss = 0;
+  for (long n = 0; n < N; n += L::size, logits += L::size * C, probabilities += L::size * C) {
+    const long rows = N - n < L::size ? N - n : L::size;
+    for (long i = 0; i < L::size; ++i)
+      for (long c = 0; c < C; ++c) columns[c * L::size + i] = i < rows ? logits[i * C + c] : T(0);
+    L largest = L::load(columns);
+    for (long c = 1; c < C; ++c) {
+      const L x = L::load(columns + c * L::size);
+      largest = where((x > largest) | (x != x), x, largest);
+    }
+    for (long c = 0; c < C; ++c) exp(L::load(columns + c * L::size) - largest).store(columns + c * L::size);
+    for (long h = 0; h < L::size; h += D::size) {
+      D sum(0);
+      for (long c = 0; c < C; ++c) sum = sum + load_double(columns + c * L::size + h);
+      const D scale = D(1) / sum;
+      for (long c = 0; c < C; ++c)
+        store_double(load_double(columns + c * L::size + h) * scale, columns + c * L::size + h);
+      log(sum).store(log_sums + h);
+    }
+    typename L::Values shift;
+    largest.store(shift);
+    for (long i = 0; i < rows; ++i) {
+      loss += log_sums[i] - (static_cast<double>(logits[i * C + labels[n + i]]) - static_cast<double>(shift[i]));
+      for (long c = 0; c < C; ++c) probabilities[i * C + c] = columns[c * L::size + i];
+    }
+  }
+  return loss;
+}
+
 template <class T>
 double softmax_cross_entropy(long N, long C, const T* logits, const std::int64_t* labels, T* probabilities) {
+  if (C <= kFewClasses) return few_classes(N, C, logits, labels, probabilities);
   using L = Lanes<T>;
   double loss = 0;
   for (long n = 0; n < N; ++n, logits += C, probabilities += C) {

@@ -29,6 +29,19 @@ struct Channels {
   const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
 };
 
+/// The most elements of a matrix that small_matmul transposes.
+constexpr long kSmallMatrix = 1024;
+
+/// Channels [first, last) of an array (m, C).
+struct Extent {
+  long m, C, first, last;
+};
+
+/// The factors of the second order of batch normalisation, each (C).
+struct SecondOrder {
+  const double *x, *dy, *ggx, *constant;
+};
+
 /// Hyperparameters of one step of each optimizer; the formulas are in optim/optimizers.hpp.
 struct SgdStep {
   double lr, momentum, intake, weight_decay;  ///< intake: share of the gradient that enters the velocity
@@ -55,19 +68,22 @@ template <class T> struct Table {
   /// z (m, C) += row (C)
   void (*add_row)(long m, long C, const T* row, T* z);
 
+  /// C (M, N) = op(A) (M, K) op(B) (K, N) as in blas.hpp; a B that is to be transposed has at most kSmallMatrix elements
+  void (*small_matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, const T* B, T* C);
+
   /// x (m, C) -> shift, offset and sum of squared deviations m2, each (C)
-  void (*batch_moments)(long m, long C, const T* x, double* shift, double* offset, double* m2);
+  void (*batch_moments)(Extent e, const T* x, double* shift, double* offset, double* m2);
   /// y = gamma * (x - mean) * inv_std + beta; gamma and beta may be null (1 and 0)
-  void (*batch_norm)(long m, long C, const T* x, Channels stats, const T* gamma, const T* beta, T* y);
+  void (*batch_norm)(Extent e, const T* x, Channels stats, const T* gamma, const T* beta, T* y);
   /// sum_dy = sum(dy), sum_dy_xhat = sum(dy * xhat), each (C)
-  void (*batch_norm_sums)(long m, long C, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat);
+  void (*batch_norm_sums)(Extent e, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat);
   /// dx = gamma * inv_std * (dy - sum_dy / m - xhat * sum_dy_xhat / m)
-  void (*batch_norm_dx)(long m, long C, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
+  void (*batch_norm_dx)(Extent e, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
                         const double* sum_dy_xhat, T* dx);
-  /// d = k0 (x - mean) + k1 (dy - k3) + k2 (ggx - k4), k (5, C): the second order, where ops/batch_norm.cpp says what k is
-  void (*batch_norm_ddx)(long m, long C, const T* x, const T* dy, const T* ggx, Channels stats, const double* k, T* d);
+  /// d = k.x (x - mean) + k.dy dy + k.ggx ggx + k.constant: the second order, where ops/batch_norm.cpp says what k is
+  void (*batch_norm_ddx)(Extent e, const T* x, const T* dy, const T* ggx, Channels stats, const SecondOrder& k, T* d);
   /// dx = gamma * inv_std * dy
-  void (*batch_norm_scale)(long m, long C, const T* dy, const double* inv_std, const T* gamma, T* dx);
+  void (*batch_norm_scale)(Extent e, const T* dy, const double* inv_std, const T* gamma, T* dx);
 
   /// probabilities (N, C) = softmax(logits (N, C)); returns sum over n of -log probabilities[n, labels[n]]
   double (*softmax_cross_entropy)(long N, long C, const T* logits, const std::int64_t* labels, T* probabilities);

@@ -8,6 +8,7 @@
 #include "xtgrad/ops/fused.hpp"
 #include "xtgrad/ops/rearrange.hpp"
 #include "xtgrad/ops/reduce.hpp"
+#include "xtgrad/parallel.hpp"
 
 namespace xtgrad {
 namespace {
@@ -87,29 +88,30 @@ namespace {
 
 // K numbers for each channel, as the rows of a (K, C) array: (shift, offset, inv_std) where nothing else is said.
 struct ChannelRows {
-  Array<double> rows;
+  memory::Buffer<double> values;
+  std::size_t C;
 
-  explicit ChannelRows(std::size_t C, std::size_t K = 3) : rows(full_array<double>({K, C}, 0)) {}
-  double* row(std::size_t i) { return rows.data() + i * rows.shape()[1]; }
-  const double* row(std::size_t i) const { return rows.data() + i * rows.shape()[1]; }
+  explicit ChannelRows(std::size_t channels, std::size_t K = 3) : values(K * channels, 0), C(channels) {}
+  double* row(std::size_t i) { return values.data() + i * C; }
+  const double* row(std::size_t i) const { return values.data() + i * C; }
   kernels::Channels view() const { return {row(0), row(1), row(2)}; }
 };
 
 // Row i of such an array, (C), in T.
 template <class T> Array<T> rounded(const ChannelRows& rows, std::size_t i) {
-  Array<T> z = empty_array<T>({rows.rows.shape()[1]});
+  Array<T> z = empty_array<T>({rows.C});
   std::transform(rows.row(i), rows.row(i) + z.size(), z.data(), [](double s) { return static_cast<T>(s); });
   return z;
 }
 
-// The kernels take rows of channels: (N, C) as it is, (N, C, L) transposed to (N * L, C).
+// The kernels take rows of channels: (N, C) as it is, (N, C, L) transposed to (N, L, C).
 template <class T> Tensor<T> to_rows(const Tensor<T>& x, const ChannelLayout& layout) {
   return layout.L == 1 ? x : transpose(x.detach());
 }
 template <class T> Array<T> from_rows(Array<T>&& rows, const ChannelLayout& layout, const Shape& shape) {
-  if (layout.L == 1) return shared_array(rows, shape);
+  if (layout.L == 1) return std::move(rows);
   const NoGrad guard;
-  return shared_array(transpose(Tensor<T>(shared_array(rows, {layout.N, layout.L, layout.C}))).value(), shape);
+  return shared_array(transpose(Tensor<T>(std::move(rows))).value(), shape);
 }
 
 template <class T>
@@ -120,12 +122,24 @@ void check_parameter(const char* name, const Tensor<T>& t, const ChannelLayout& 
 
 template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined() ? t.data() : nullptr; }
 
+// Calls body(extent) for parts of the channels, on threads of their own where there is enough to do. No channel depends on
+// another, and so no result on the number of threads.
+template <class Body> void for_channels(const ChannelLayout& layout, const Body& body) {
+  constexpr std::size_t kWorthAThread = 1U << 16;
+  constexpr long kLine = 16;  // channels: what two threads write should not share a cache line
+  const long m = static_cast<long>(layout.m()), C = static_cast<long>(layout.C);
+  if (m == 0) return;
+  const long parts = layout.m() * layout.C < kWorthAThread ? 1 : num_threads();
+  const long block = (C + parts * kLine - 1) / (parts * kLine) * kLine;
+  parallel_for(C, block, [&](long first, long last) { body(kernels::Extent{m, C, first, last}); });
+}
+
 // Fills shift and offset of `stats`, and returns the moments.
 template <class T> Moments measure(const Tensor<T>& rows, const ChannelLayout& layout, ChannelRows& stats) {
   Moments moments{layout.m(), full_array<double>({layout.C}, 0), full_array<double>({layout.C}, 0)};
-  if (layout.m() == 0) return moments;
-  kernels::table<T>().batch_moments(static_cast<long>(layout.m()), static_cast<long>(layout.C), rows.data(),
-                                    stats.row(0), stats.row(1), moments.m2.data());
+  for_channels(layout, [&](kernels::Extent e) {
+    kernels::table<T>().batch_moments(e, rows.data(), stats.row(0), stats.row(1), moments.m2.data());
+  });
   for (std::size_t c = 0; c < layout.C; ++c) moments.mean(c) = stats.row(0)[c] + stats.row(1)[c];
   return moments;
 }
@@ -134,9 +148,10 @@ template <class T> Moments measure(const Tensor<T>& rows, const ChannelLayout& l
 template <class T>
 Array<T> normalised(const Tensor<T>& rows, const Tensor<T>& gamma, const Tensor<T>& beta, const ChannelRows& stats,
                     const ChannelLayout& layout) {
-  Array<T> y = empty_array<T>({layout.m(), layout.C});
-  kernels::table<T>().batch_norm(static_cast<long>(layout.m()), static_cast<long>(layout.C), rows.data(), stats.view(),
-                                 data_or_null(gamma), data_or_null(beta), y.data());
+  Array<T> y = empty_array<T>(rows.shape());
+  for_channels(layout, [&](kernels::Extent e) {
+    kernels::table<T>().batch_norm(e, rows.data(), stats.view(), data_or_null(gamma), data_or_null(beta), y.data());
+  });
   return y;
 }
 
@@ -147,23 +162,24 @@ template <class T> struct Saved {
   double eps;
   bool batch;
 
-  long m() const { return static_cast<long>(layout.m()); }
-  long C() const { return static_cast<long>(layout.C); }
-
   // S(dy), S(dy * xhat), of rows
   ChannelRows sums(const Tensor<T>& x, const Tensor<T>& dy) const {
     ChannelRows s(layout.C, 2);
-    if (m() > 0) kernels::table<T>().batch_norm_sums(m(), C(), x.data(), dy.data(), stats.view(), s.row(0), s.row(1));
+    for_channels(layout, [&](kernels::Extent e) {
+      kernels::table<T>().batch_norm_sums(e, x.data(), dy.data(), stats.view(), s.row(0), s.row(1));
+    });
     return s;
   }
   // gamma * inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), or gamma * inv_std * dy, of rows and as rows
   Array<T> dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, const ChannelRows& sums) const {
-    Array<T> d = empty_array<T>({layout.m(), layout.C});
-    if (m() > 0 && batch)
-      kernels::table<T>().batch_norm_dx(m(), C(), x.data(), dy.data(), stats.view(), data_or_null(gamma), sums.row(0),
-                                        sums.row(1), d.data());
-    else if (m() > 0)
-      kernels::table<T>().batch_norm_scale(m(), C(), dy.data(), stats.row(2), data_or_null(gamma), d.data());
+    Array<T> d = empty_array<T>(x.shape());
+    for_channels(layout, [&](kernels::Extent e) {
+      if (batch)
+        kernels::table<T>().batch_norm_dx(e, x.data(), dy.data(), stats.view(), data_or_null(gamma), sums.row(0),
+                                          sums.row(1), d.data());
+      else
+        kernels::table<T>().batch_norm_scale(e, dy.data(), stats.row(2), data_or_null(gamma), d.data());
+    });
     return d;
   }
   // xhat in plain ops
@@ -211,7 +227,7 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
         const ChannelRows of_both = products.sums(ggx, dys);
 
         const double m = static_cast<double>(layout.m());
-        ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
+        ChannelRows d_gamma(layout.C, 1), k(layout.C, 4);
         for (std::size_t c = 0; c < layout.C && layout.m() > 0; ++c) {
           const double s = saved.stats.row(2)[c], A = of_ggx.row(0)[c], R = of_ggx.row(1)[c], B = of_dy.row(0)[c],
                        Q = of_dy.row(1)[c], P = of_both.row(1)[c];
@@ -220,15 +236,16 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
           k.row(0)[c] = scale * s * (A * B / m - P + 3 * Q * R / m);
           k.row(1)[c] = -scale * R;
           k.row(2)[c] = -scale * Q;
-          k.row(3)[c] = B / m;
-          k.row(4)[c] = A / m;
+          k.row(3)[c] = -(k.row(1)[c] * B + k.row(2)[c] * A) / m;
         }
         if (b.needs(1)) b.add(1, rounded<T>(d_gamma, 0));
         if (!b.needs(0)) return;
-        Array<T> d = full_array<T>({layout.m(), layout.C}, T(0));
-        if (layout.m() > 0 && saved.batch)
-          kernels::table<T>().batch_norm_ddx(saved.m(), saved.C(), xs.data(), dys.data(), ggx.data(),
-                                             saved.stats.view(), k.row(0), d.data());
+        Array<T> d = full_array<T>(xs.shape(), T(0));
+        if (saved.batch)
+          for_channels(layout, [&](kernels::Extent e) {
+            kernels::table<T>().batch_norm_ddx(e, xs.data(), dys.data(), ggx.data(), saved.stats.view(),
+                                               {k.row(0), k.row(1), k.row(2), k.row(3)}, d.data());
+          });
         b.add(0, from_rows(std::move(d), layout, shape));
       });
 }

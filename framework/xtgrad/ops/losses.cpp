@@ -15,9 +15,10 @@ template <class T> void check_labels(const char* op, const Tensor<T>& logits, co
   check(shape.size() == 2, "{}: logits are {}, expected (N, C)", op, shape);
   check(labels.shape() == Shape{shape[0]}, "{}: logits are {}, labels {}, expected ({},)", op, shape, labels.shape(),
         shape[0]);
+  const std::int64_t* const label = labels.data();
   for (std::size_t n = 0; n < shape[0]; ++n)
-    if (labels(n) < 0 || labels(n) >= static_cast<std::int64_t>(shape[1]))
-      fail("{}: label {} in row {} is not a class of 0 to {}", op, labels(n), n, static_cast<long>(shape[1]) - 1);
+    if (label[n] < 0 || label[n] >= static_cast<std::int64_t>(shape[1]))
+      fail("{}: label {} in row {} is not a class of 0 to {}", op, label[n], n, static_cast<long>(shape[1]) - 1);
 }
 
 template <class T> void check_equal(const char* op, const Tensor<T>& y, const Tensor<T>& target) {

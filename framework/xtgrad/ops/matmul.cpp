@@ -17,7 +17,7 @@ template <class T> Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Matm
   const std::size_t M = extent(a, ta, 0), K = extent(a, ta, 1), N = extent(b, tb, 1);
   Array<T> z = empty_array<T>({M, N});
   blas::gemm(ta ? blas::Op::transposed : blas::Op::plain, tb ? blas::Op::transposed : blas::Op::plain,
-             static_cast<long>(M), static_cast<long>(N), static_cast<long>(K), a.data(), b.data(), T(0), z.data());
+             static_cast<long>(M), static_cast<long>(N), static_cast<long>(K), a.data(), b.data(), z.data());
   return record("matmul", std::move(z), {&a, &b}, [ta, tb](Backward<T>& step) {
     // Z = A B: dA = dZ B^T, dB = A^T dZ; where A or B is used transposed, so is its gradient.
     if (step.needs(0)) {
@@ -43,12 +43,12 @@ template <class T> Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight,
   const std::size_t N = x.shape()[0], I = w[1], O = w[0];
   Array<T> z = empty_array<T>({N, O});
   blas::gemm(blas::Op::plain, blas::Op::transposed, static_cast<long>(N), static_cast<long>(O), static_cast<long>(I),
-             x.data(), weight.data(), T(0), z.data());
+             x.data(), weight.data(), z.data());
   if (bias.defined()) kernels::table<T>().add_row(static_cast<long>(N), static_cast<long>(O), bias.data(), z.data());
   return record("linear", std::move(z), {&x, &weight, &bias}, [](Backward<T>& b) {
     if (b.needs(0)) b.add(0, matmul(b.dz(), b.input(1)));
     if (b.needs(1)) b.add(1, matmul(b.dz(), b.input(0), {.transpose_a = true}));
-    if (b.needs(2)) b.add(2, sum(b.dz(), {0}));
+    if (b.needs(2)) b.add(2, sum_to(b.dz(), b.shape(2)));
   });
 }
 

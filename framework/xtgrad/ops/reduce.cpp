@@ -12,10 +12,10 @@
 namespace xtgrad {
 namespace {
 
-// x summed over the axes where `kept` has extent 1 and x has not; the result has shape `kept`. Neighbouring
+// x summed over the axes where `kept` has extent 1 and x has not; the result has shape `kept`, written as `named`. Neighbouring
 // axes are taken together, so most sums are one pass; what is left over is summed again, in double.
-template <class T> Array<T> summed(const Array<T>& x, const Shape& kept) {
-  Array<T> z = empty_array<T>(kept);
+template <class T> Array<T> summed(const Array<T>& x, const Shape& kept, const Shape& named) {
+  Array<T> z = empty_array<T>(named);
   PoolVector<double> sums;
   Shape shape = x.shape();
   bool first = true;
@@ -69,16 +69,17 @@ Shape without(const Shape& shape, const Axes& axes) {
   return rest;
 }
 
-// The sum down to `kept`, which has as many axes as x.
-template <class T> Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept) {
-  return record("sum", summed(x.value(), kept), {&x}, [](Backward<T>& b) { b.add(0, expand(b.dz(), b.shape(0))); });
+// The sum down to `kept`, which has as many axes as x, in another shape of the same size.
+template <class T> Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept, const Shape& named) {
+  return record("sum", summed(x.value(), kept, named), {&x},
+                [kept](Backward<T>& b) { b.add(0, expand(reshape(b.dz(), kept), b.shape(0))); });
 }
 
 }  // namespace
 
 template <class T> Tensor<T> sum(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
-  const Tensor<T> kept = sum_kept(x, kept_shape("sum", x.shape(), axes));
-  return options.keepdims ? kept : reshape(kept, without(x.shape(), axes));
+  const Shape kept = kept_shape("sum", x.shape(), axes);
+  return sum_kept(x, kept, options.keepdims ? kept : without(x.shape(), axes));
 }
 
 template <class T> Tensor<T> sum(const Tensor<T>& x) { return sum_to(x, {}); }
@@ -151,7 +152,7 @@ template <class T> Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape) {
   Shape kept = x.shape();
   const std::size_t lead = kept.size() - shape.size();
   for (std::size_t a = 0; a < kept.size(); ++a) kept[a] = a < lead ? 1 : shape[a - lead];
-  return reshape(sum_kept(x, kept), shape);
+  return sum_kept(x, kept, shape);
 }
 
 #define XTGRAD_INSTANTIATE(T)                                                 \

@@ -25,6 +25,7 @@ namespace xtgrad::test {
     kernels::isa::fill_elementwise(table); \
     kernels::isa::fill_reduce(table);      \
     kernels::isa::fill_batch_norm(table);  \
+    kernels::isa::fill_matmul(table);      \
     kernels::isa::fill_softmax(table);     \
     kernels::isa::fill_optimizers(table);  \
     return table;                          \
