@@ -114,10 +114,12 @@ template <class T> struct Rows {
   }
 };
 
-// x less its channel's mean or, where T is float, less the shift alone: double then has digits to spare for the offset,
-// and rest() goes into the constants.
-template <class T> struct Centred {
-  static constexpr bool kShiftOnly = sizeof(T) < sizeof(double);
+// Whether sums and gradients may take x less the shift alone, and the offset into their constants: double has the digits
+// to spare for a T of float. y may not: where xhat is 0 it is beta, however large gamma is.
+template <class T> constexpr bool kShiftOnly = sizeof(T) < sizeof(double);
+
+// x less its channel's mean or, if ShiftOnly, less the shift; then rest() is still to be taken off.
+template <class T, bool ShiftOnly = kShiftOnly<T>> struct Centred {
   Rows<T> x;
   Slice shift, offset;
 
@@ -127,9 +129,9 @@ template <class T> struct Centred {
         offset(width, [=](long c) { return offsets[c0 + c]; }) {}
   template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long n, long i) const {
     const D d = x(registers, n, i) - shift(i);
-    return kShiftOnly ? d : d - offset(i);
+    return ShiftOnly ? d : d - offset(i);
   }
-  XTGRAD_INLINE double rest(long c) const { return kShiftOnly ? offset[c] : 0; }
+  XTGRAD_INLINE double rest(long c) const { return ShiftOnly ? offset[c] : 0; }
 };
 
 template <class T> XTGRAD_INLINE double value_or(const T* values, long c, double otherwise) {
@@ -157,7 +159,7 @@ template <class T> void batch_moments(Extent e, const T* x, double* shift, doubl
     }
     // For float that is exact enough. In double the subtraction may cost digits: a second pass takes the deviations from
     // the mean itself, corrected for the mean's own rounding (Chan, Golub and LeVeque 1983).
-    if constexpr (!Centred<T>::kShiftOnly) {
+    if constexpr (!kShiftOnly<T>) {
       const Centred<T> centred(x, e, shift, offset, c0, width);
       Slice residue(width), deviations(width);
       sum_pairs(e.m, width, residue, deviations,
@@ -169,9 +171,9 @@ template <class T> void batch_moments(Extent e, const T* x, double* shift, doubl
 
 template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T* gamma, const T* beta, T* y) {
   for_each_slice(e, [=](long c0, long width) {
-    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const Centred<T, false> centred(x, e, stats.shift, stats.offset, c0, width);
     const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
-    const Slice bias(width, [&](long c) { return value_or(beta, c0 + c, 0) - centred.rest(c) * scale[c]; });
+    const Slice bias(width, [=](long c) { return value_or(beta, c0 + c, 0); });
     map(e, width, y + c0,
         [&](auto registers, long n, long i) { return fma(centred(registers, n, i), scale(i), bias(i)); });
   });

@@ -86,7 +86,7 @@ template <class T> struct Lanes {
 /// The last r < Lanes::size elements, as a register that is filled up with `padding`, so that they get the same bits as
 /// all others. What lies beyond them in memory is neither read nor written.
 template <class T> struct Tail {
-#if defined(__AVX512F__)
+#if defined(XTGRAD_AVX512)
   XTGRAD_INLINE static Lanes<float> load(const float* from, long r, float padding = 1) {
     return Lanes<float>::Batch(_mm512_mask_loadu_ps(_mm512_set1_ps(padding), first16(r), from));
   }
@@ -121,7 +121,7 @@ XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to) { x.store(to
 XTGRAD_INLINE Lanes<double> load_double(const double* from, long width) { return Tail<double>::load(from, width); }
 XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to, long width) { Tail<double>::store(x, to, width); }
 
-#if defined(__AVX512F__)
+#if defined(XTGRAD_AVX512)
 XTGRAD_INLINE Lanes<double> load_double(const float* from) {
   return Lanes<double>::Batch(_mm512_cvtps_pd(_mm256_loadu_ps(from)));
 }
@@ -133,7 +133,7 @@ XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width) {
   Tail<float>::store(Lanes<float>::Batch(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.v))), to, width);
 }
 #else
-#if defined(__AVX2__)
+#if defined(XTGRAD_AVX2)
 XTGRAD_INLINE Lanes<double> load_double(const float* from) {
   return Lanes<double>::Batch(_mm256_cvtps_pd(_mm_loadu_ps(from)));
 }

@@ -128,7 +128,7 @@ template <class Body> void for_channels(const ChannelLayout& layout, const Body&
   constexpr std::size_t kWorthAThread = 1U << 16;
   constexpr long kLine = 16;  // channels: what two threads write should not share a cache line
   const long m = static_cast<long>(layout.m()), C = static_cast<long>(layout.C);
-  if (m == 0) return;
+  if (m == 0 || C == 0) return;
   const long parts = layout.m() * layout.C < kWorthAThread ? 1 : num_threads();
   const long block = (C + parts * kLine - 1) / (parts * kLine) * kLine;
   parallel_for(C, block, [&](long first, long last) { body(kernels::Extent{m, C, first, last}); });
