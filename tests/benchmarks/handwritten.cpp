@@ -1,0 +1,529 @@
+// The floor: what a training step costs without autograd, as loops over plain float and OpenBLAS's products.
+//
+// Nothing is allocated in a step, gradients are overwritten, and what can be done in one pass over memory is. Rows of
+// activations lie an odd number of cache lines apart, so that a column of them does not fall into one set of the cache;
+// what is beyond their width is zero, so that loops have no rest. With threads, each does its share of every loop.
+#include <cblas.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "side.hpp"
+
+namespace {
+
+using benchmarks::Network;
+using benchmarks::Normalisation;
+using benchmarks::Start;
+
+constexpr long kLanes = 16;  // floats to a cache line
+using Vector = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+using Whole = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));
+
+// Loops over channels work on V, a register of them or one.
+template <class V> constexpr long width = sizeof(V) / sizeof(float);
+template <class V = Vector> const V& at(const float* p) { return *reinterpret_cast<const V*>(p); }
+template <class V = Vector> V& at(float* p) { return *reinterpret_cast<V*>(p); }
+template <class V = Vector> V splat(float x) { return x - V{}; }
+template <class V> V max(V a, V b) { return a > b ? a : b; }
+
+float sqrt(float x) { return std::sqrt(x); }
+Vector sqrt(Vector x) {
+  for (long i = 0; i < kLanes; ++i) x[i] = std::sqrt(x[i]);
+  return x;
+}
+
+// e^x = 2^n e^r with |r| <= log(2) / 2: the polynomial of Cephes.
+Vector exp(Vector x) {
+  x = max(x < 88.0F ? x : splat(88), splat(-87));
+  const Vector n = __builtin_convertvector(
+      __builtin_convertvector(x * 1.44269504F + (x < 0.0F ? splat(-0.5F) : splat(0.5F)), Whole), Vector);
+  const Vector r = x - n * 0.693359375F + n * 2.12194440e-4F;
+  Vector p = splat(1.9875691500e-4F);
+  for (const float c : {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F})
+    p = p * r + c;
+  const Whole power = (__builtin_convertvector(n, Whole) + 127) << 23;
+  return (p * r * r + r + 1.0F) * reinterpret_cast<const Vector&>(power);
+}
+
+long round_up(long n, long to) { return (n + to - 1) / to * to; }
+// The distance of rows of n floats: an odd number of cache lines.
+long stride_of(long n) { return (round_up(n, kLanes) / kLanes | 1) * kLanes; }
+
+// Aligned floats, zero at first.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(long n)
+      : data_(static_cast<float*>(::operator new(static_cast<std::size_t>(n) * sizeof(float), std::align_val_t(64)))) {
+    std::fill_n(data_.get(), n, 0.0F);
+  }
+  operator float*() const { return data_.get(); }  // NOLINT: it is one
+
+ private:
+  struct Delete {
+    void operator()(float* p) const { ::operator delete(p, std::align_val_t(64)); }
+  };
+  std::unique_ptr<float, Delete> data_;
+};
+
+int threads = 1;
+
+// One of the threads that go through a step together.
+struct Member {
+  int index = 0, count = 1;
+
+  // This member's share of 0 .. n-1, in multiples of `grain`.
+  std::pair<long, long> share(long n, long grain = kLanes) const {
+    const long grains = (n + grain - 1) / grain;
+    return {std::min(n, grains * index / count * grain), std::min(n, grains * (index + 1) / count * grain)};
+  }
+  void wait() const {
+    if (count > 1) {
+#pragma omp barrier
+    }
+  }
+};
+
+template <class F> void together(bool worthwhile, F body) {
+  if (!worthwhile || threads == 1) return body(Member());
+#pragma omp parallel num_threads(threads)
+  body(Member{omp_get_thread_num(), omp_get_num_threads()});
+}
+
+// C (M, N) = op(A) op(B); the rows of C are shared.
+void product(const Member& member, CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, long M, long N, long K, const float* A,
+             long lda, const float* B, long ldb, float* C, long ldc) {
+  const auto [first, last] = member.share(M);
+  if (first == last) return;
+  cblas_sgemm(CblasRowMajor, a, b, static_cast<int>(last - first), static_cast<int>(N), static_cast<int>(K), 1,
+              A + first * (a == CblasNoTrans ? lda : 1), static_cast<int>(lda), B, static_cast<int>(ldb), 0,
+              C + first * ldc, static_cast<int>(ldc));
+}
+
+// What BatchNorm1d keeps per channel: its state, and what forward leaves for backward.
+struct ChannelState {
+  float *running_mean, *running_var, *mean, *inv_std;
+};
+
+// The first of m values of some channels; the sums of all minus that, and of their squares.
+template <class V> struct Moments { V shift, sum, squares; };
+
+template <class V>
+void take_statistics(const Moments<V>& moments, float m, const ChannelState& state, long c, const V& bias) {
+  const V offset = moments.sum / m, mean = moments.shift + offset;
+  const V deviations = max(moments.squares - moments.sum * offset, V{});
+  constexpr float kNew = benchmarks::kRunning;
+  at<V>(state.mean + c) = mean;
+  at<V>(state.inv_std + c) = 1.0F / sqrt(deviations / m + static_cast<float>(benchmarks::kEps));
+  at<V>(state.running_mean + c) += kNew * (mean + bias - at<V>(state.running_mean + c));
+  at<V>(state.running_var + c) += kNew * (deviations / (m - 1) - at<V>(state.running_var + c));
+}
+
+// dx = gamma inv_std (dy - d_beta / m - xhat d_gamma / m) = a dy + b x + e
+template <class V> struct Slope {
+  V a, b, e;
+
+  Slope(const V& gamma, const V& inv_std, const V& mean, const V& d_beta, const V& d_gamma, float m)
+      : a(gamma * inv_std), b(-a * inv_std * d_gamma / m), e(-a * d_beta / m - b * mean) {}
+  V operator()(const V& dy, const V& x) const { return a * dy + (b * x + e); }
+};
+
+template <bool Sigmoid> Vector activation(Vector x) {
+  if constexpr (Sigmoid)
+    return 1.0F / (1.0F + exp(-x));
+  else
+    return max(x, splat(0));
+}
+
+struct Layer {
+  long inputs = 0, outputs = 0, padded = 0, stride = 0;  // of a row of outputs: rounded up, and to the next row
+  float *weight = nullptr, *bias = nullptr, *gamma = nullptr,
+        *beta = nullptr;  // in the network's parameters; no gamma and beta in the last layer
+  float *d_weight = nullptr, *d_bias = nullptr, *d_gamma = nullptr, *d_beta = nullptr;
+  Buffer running_mean, running_var, mean, inv_std;
+  Buffer z, h;  // the product, before the bias, and the activation
+  Buffer dh;    // gradient of h, then of z
+
+  ChannelState state() const { return {running_mean, running_var, mean, inv_std}; }
+};
+
+class Net {
+ public:
+  explicit Net(const Network& network)
+      : start_(network),
+        N(static_cast<long>(network.batch)),
+        sigmoid_(network.activation == benchmarks::Activation::sigmoid),
+        adam_(network.optimizer == benchmarks::Optimizer::adam) {
+    long largest = 0;
+    for (std::size_t l = 1; l < network.widths.size(); ++l) {
+      Layer layer;
+      layer.inputs = static_cast<long>(network.widths[l - 1]);
+      layer.outputs = static_cast<long>(network.widths[l]);
+      layer.padded = round_up(layer.outputs, kLanes);
+      layer.stride = stride_of(layer.outputs);
+      size_ += round_up(layer.inputs * layer.outputs, kLanes) + 3 * layer.padded;
+      largest = std::max(largest, layer.inputs * layer.outputs);
+      layers_.push_back(std::move(layer));
+    }
+    parameters_ = Buffer(size_);
+    gradients_ = Buffer(size_);
+    first_moment_ = Buffer(size_);
+    second_moment_ = Buffer(size_);
+    long used = 0;
+    const auto place = [&](float*& value, float*& gradient, long n) {
+      value = parameters_ + used;
+      gradient = gradients_ + used;
+      used += round_up(n, kLanes);
+    };
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      Layer& layer = layers_[l];
+      place(layer.weight, layer.d_weight, layer.inputs * layer.outputs);
+      place(layer.bias, layer.d_bias, layer.outputs);
+      place(layer.gamma, layer.d_gamma, layer.outputs);
+      place(layer.beta, layer.d_beta, layer.outputs);
+      std::copy(start_.layers[l].weight.begin(), start_.layers[l].weight.end(), layer.weight);
+      std::copy(start_.layers[l].bias.begin(), start_.layers[l].bias.end(), layer.bias);
+      std::fill_n(layer.gamma, layer.outputs, 1.0F);
+      for (Buffer* b : {&layer.running_mean, &layer.running_var, &layer.mean, &layer.inv_std})
+        *b = Buffer(layer.padded);
+      std::fill_n(static_cast<float*>(layer.running_var), layer.outputs, 1.0F);
+      for (Buffer* b : {&layer.z, &layer.h, &layer.dh}) *b = Buffer(N * layer.stride);
+    }
+    // The last layer's values are transposed, classes by rows: the softmax then runs over rows, a register of them at
+    // a time.
+    Layer& last = layers_.back();
+    last.stride = stride_of(N);
+    for (Buffer* b : {&last.z, &last.dh}) *b = Buffer(last.outputs * last.stride);
+    for (Buffer& labels : labels_) labels = Buffer(last.stride);
+    for (int i = 0; i < 2; ++i)
+      for (long n = 0; n < N; ++n) labels_[i][n] = static_cast<float>(start_.labels[i][static_cast<std::size_t>(n)]);
+    losses_ = Buffer(last.stride);
+    worthwhile_ = N * largest > 4000000;
+  }
+
+  float step() {
+    ++steps_;
+    together(worthwhile_, [&](const Member& member) {
+      sigmoid_ ? pass<true>(member) : pass<false>(member);
+      adam_ ? adam(member) : sgd(member);
+    });
+    float loss = 0;
+    for (long n = 0; n < N; ++n) loss += losses_[n];
+    return loss / static_cast<float>(N);
+  }
+
+  /// Logits (N, C), in eval mode; the mean of their sizes.
+  void forward() {
+    together(worthwhile_, [&](const Member& member) { sigmoid_ ? infer<true>(member) : infer<false>(member); });
+  }
+  double mean_size() const {
+    const Layer& last = layers_.back();
+    double sum = 0;
+    for (long c = 0; c < last.outputs; ++c)
+      for (long n = 0; n < N; ++n) sum += static_cast<double>(std::abs(last.z[c * last.stride + n]));
+    return sum / static_cast<double>(N * last.outputs);
+  }
+
+ private:
+  const float* input(std::size_t l) const { return l == 0 ? start_.x.data() : layers_[l - 1].h; }
+  long input_stride(std::size_t l) const { return l == 0 ? layers_[0].inputs : layers_[l - 1].stride; }
+
+  void multiply(const Member& member, std::size_t l) {
+    const Layer& layer = layers_[l];
+    if (l + 1 < layers_.size())
+      product(member, CblasNoTrans, CblasTrans, N, layer.outputs, layer.inputs, input(l), input_stride(l), layer.weight,
+              layer.inputs, layer.z, layer.stride);
+    else if (member.index == 0)
+      product({}, CblasNoTrans, CblasTrans, layer.outputs, N, layer.inputs, layer.weight, layer.inputs, input(l),
+              input_stride(l), layer.z, layer.stride);
+    member.wait();
+  }
+
+  template <bool Sigmoid> void pass(const Member& member) {
+    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) {
+      multiply(member, l);
+      const Layer& layer = layers_[l];
+      const auto [first, last] = member.share(layer.padded);
+      for (long c = first; c < last; c += kLanes) {
+        const Vector origin = at(layer.z + c);
+        Vector sums[2] = {}, squares[2] = {};
+        for (long n = 0; n < N; ++n) {
+          const Vector d = at(layer.z + n * layer.stride + c) - origin;
+          sums[n % 2] += d;
+          squares[n % 2] += d * d;
+        }
+        take_statistics<Vector>({origin, sums[0] + sums[1], squares[0] + squares[1]}, static_cast<float>(N),
+                                layer.state(), c, at(layer.bias + c));
+        const Vector scale = at(layer.gamma + c) * at(layer.inv_std + c);
+        const Vector shift = at(layer.beta + c) - at(layer.mean + c) * scale;
+        for (long n = 0; n < N; ++n)
+          at(layer.h + n * layer.stride + c) = activation<Sigmoid>(at(layer.z + n * layer.stride + c) * scale + shift);
+      }
+      member.wait();
+    }
+    multiply(member, layers_.size() - 1);
+    if (member.index == 0) softmax_cross_entropy();
+    member.wait();
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+      const Layer& layer = layers_[l];
+      const bool is_last = l + 1 == layers_.size();
+      if (l > 0) {
+        product(member, is_last ? CblasTrans : CblasNoTrans, CblasNoTrans, N, layer.inputs, layer.outputs, layer.dh,
+                layer.stride, layer.weight, layer.inputs, layers_[l - 1].dh, layers_[l - 1].stride);
+      }
+      product(member, is_last ? CblasNoTrans : CblasTrans, CblasNoTrans, layer.outputs, layer.inputs, N, layer.dh,
+              layer.stride, input(l), input_stride(l), layer.d_weight, layer.inputs);
+      member.wait();
+      if (l > 0) {
+        normalise_backward<Sigmoid>(member, layers_[l - 1]);
+        member.wait();
+      }
+    }
+  }
+
+  template <bool Sigmoid> void normalise_backward(const Member& member, const Layer& layer) {
+    const auto [first, last] = member.share(layer.padded);
+    for (long c = first; c < last; c += kLanes) {
+      const Vector inv_std = at(layer.inv_std + c), minus_mean = -at(layer.mean + c) * inv_std;
+      const Vector gamma = at(layer.gamma + c), beta = at(layer.beta + c);
+      Vector sums[2] = {}, products[2] = {};
+      for (long n = 0; n < N; ++n) {
+        const long i = n * layer.stride + c;
+        const Vector xhat = at(layer.z + i) * inv_std + minus_mean;
+        Vector d = at(layer.dh + i);
+        if constexpr (Sigmoid) {
+          const Vector h = at(layer.h + i);
+          d *= h - h * h;
+        } else {
+          d = xhat * gamma + beta > 0.0F ? d : splat(0);
+        }
+        at(layer.dh + i) = d;
+        sums[n % 2] += d;
+        products[n % 2] += d * xhat;
+      }
+      const Vector sum = sums[0] + sums[1], product = products[0] + products[1];
+      at(layer.d_beta + c) = sum;
+      at(layer.d_gamma + c) = product;
+      const Slope<Vector> slope(gamma, inv_std, at(layer.mean + c), sum, product, static_cast<float>(N));
+      Vector d_bias[2] = {};
+      for (long n = 0; n < N; ++n) {
+        const long i = n * layer.stride + c;
+        const Vector dz = slope(at(layer.dh + i), at(layer.z + i));
+        at(layer.dh + i) = dz;
+        d_bias[n % 2] += dz;
+      }
+      at(layer.d_bias + c) = d_bias[0] + d_bias[1];
+    }
+  }
+
+  void softmax_cross_entropy() {
+    const Layer& layer = layers_.back();
+    const float* labels = labels_[(steps_ - 1) % 2];
+    for (long c = 0; c < layer.outputs; ++c) layer.d_bias[c] = 0;
+    for (long first = 0; first < N; first += kLanes) {
+      Vector largest = splat(-1e30F), sum{}, of_label{};
+      const Vector label = at(labels + first);
+      for (long c = 0; c < layer.outputs; ++c) {
+        Vector& z = at(layer.z + c * layer.stride + first);
+        z += layer.bias[c];
+        largest = max(largest, z);
+      }
+      for (long c = 0; c < layer.outputs; ++c) {
+        const long i = c * layer.stride + first;
+        const Vector shifted = at(layer.z + i) - largest, e = exp(shifted);
+        of_label = label == static_cast<float>(c) ? shifted : of_label;
+        at(layer.dh + i) = e;
+        sum += e;
+      }
+      Vector log_sum = sum;
+      for (long k = 0; k < kLanes; ++k) log_sum[k] = std::log(log_sum[k]);
+      at(losses_ + first) = log_sum - of_label;
+      // Rows beyond N have no gradient.
+      Vector weight{};
+      for (long k = 0; k < std::min(kLanes, N - first); ++k) weight[k] = 1 / static_cast<float>(N);
+      const Vector scale = weight / sum;
+      for (long c = 0; c < layer.outputs; ++c) {
+        Vector& d = at(layer.dh + c * layer.stride + first);
+        d = d * scale - (label == static_cast<float>(c) ? weight : splat(0));
+        for (long k = 0; k < kLanes; ++k) layer.d_bias[c] += d[k];
+      }
+    }
+  }
+
+  template <bool Sigmoid> void infer(const Member& member) {
+    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) {
+      multiply(member, l);
+      const Layer& layer = layers_[l];
+      const auto [first, last] = member.share(layer.padded);
+      for (long c = first; c < last; c += kLanes) {
+        const Vector scale =
+            at(layer.gamma + c) / sqrt(at(layer.running_var + c) + static_cast<float>(benchmarks::kEps));
+        const Vector shift = at(layer.beta + c) + (at(layer.bias + c) - at(layer.running_mean + c)) * scale;
+        for (long n = 0; n < N; ++n)
+          at(layer.h + n * layer.stride + c) = activation<Sigmoid>(at(layer.z + n * layer.stride + c) * scale + shift);
+      }
+      member.wait();
+    }
+    multiply(member, layers_.size() - 1);
+    const Layer& layer = layers_.back();
+    if (member.index == 0)
+      for (long c = 0; c < layer.outputs; ++c)
+        for (long n = 0; n < N; ++n) layer.z[c * layer.stride + n] += layer.bias[c];
+  }
+
+  void sgd(const Member& member) {
+    constexpr float kRate = benchmarks::kSgdRate, kMomentum = benchmarks::kMomentum;
+    const auto [first, last] = member.share(size_);
+    for (long i = first; i < last; i += kLanes) {
+      const Vector v = at(first_moment_ + i) * kMomentum + at(gradients_ + i);
+      at(first_moment_ + i) = v;
+      at(parameters_ + i) -= kRate * v;
+    }
+  }
+
+  void adam(const Member& member) {
+    constexpr float kBeta1 = 0.9F, kBeta2 = 0.999F;
+    const double correction1 = 1 - std::pow(0.9, steps_), correction2 = 1 - std::pow(0.999, steps_);
+    const float rate = static_cast<float>(benchmarks::kAdamRate / correction1);
+    const float root = static_cast<float>(1 / std::sqrt(correction2));
+    const auto [first, last] = member.share(size_);
+    for (long i = first; i < last; i += kLanes) {
+      const Vector g = at(gradients_ + i);
+      const Vector m = at(first_moment_ + i) * kBeta1 + g * (1 - kBeta1);
+      const Vector v = at(second_moment_ + i) * kBeta2 + g * g * (1 - kBeta2);
+      at(first_moment_ + i) = m;
+      at(second_moment_ + i) = v;
+      at(parameters_ + i) -= rate * m / (sqrt(v) * root + 1e-8F);
+    }
+  }
+
+  Start start_;
+  long N, size_ = 0;
+  bool sigmoid_, adam_, worthwhile_ = false;
+  std::vector<Layer> layers_;
+  Buffer parameters_, gradients_, first_moment_, second_moment_, losses_, labels_[2];
+  int steps_ = 0;
+};
+
+struct Side {
+  static void set_threads(int count) {
+    openblas_set_num_threads(1);  // a product is shared as everything else is
+    threads = count;
+  }
+
+  struct TrainStep {
+    explicit TrainStep(const Network& network) : net(network) {}
+    void run() { net.step(); }
+    double value() { return static_cast<double>(net.step()); }
+
+    Net net;
+  };
+
+  struct EvalForward {
+    explicit EvalForward(const Network& network) : net(network) {
+      for (int i = 0; i < benchmarks::kWarmUp; ++i) net.step();
+    }
+    void run() { net.forward(); }
+    double value() {
+      net.forward();
+      return net.mean_size();
+    }
+
+    Net net;
+  };
+
+  // Rows are those of the caller, with nothing between them: they are gone through in the order in which they lie, kRows
+  // at a time.
+  struct BatchNorm {
+    static constexpr long kRows = 8;
+
+    explicit BatchNorm(const Normalisation& normalisation)
+        : batch(normalisation), m(static_cast<long>(normalisation.m)), C(static_cast<long>(normalisation.C)) {
+      for (Buffer* b : {&y, &dx}) *b = Buffer(m * C);
+      for (Buffer* b :
+           {&gamma, &beta, &running_mean, &running_var, &mean, &inv_std, &d_gamma, &d_beta, &sums, &products})
+        *b = Buffer(round_up(C, kLanes));
+      std::fill_n(static_cast<float*>(gamma), C, 1.0F);
+      std::fill_n(static_cast<float*>(running_var), C, 1.0F);
+    }
+    void run() {
+      together(m * C > 100000, [&](const Member& member) {
+        const auto [first, last] = member.share(C);
+        const long whole = first + (last - first) / kLanes * kLanes;
+        both<Vector>(first, whole);
+        both<float>(whole, last);
+      });
+    }
+    double value() {
+      run();
+      double sum = 0;
+      for (long i = 0; i < m * C; ++i) sum += static_cast<double>(std::abs(y[i]) + std::abs(dx[i]));
+      return sum / static_cast<double>(m * C);
+    }
+
+   private:
+    // body(first row, last row, c) for blocks of rows and within them for registers of channels
+    template <class V, class Body> void blocks(long first, long last, Body body) const {
+      for (long n = 0; n < m; n += kRows)
+        for (long c = first; c < last; c += width<V>) body(n, std::min(m, n + kRows), c);
+    }
+
+    template <class V> void both(long first, long last) {
+      const float *x = batch.x.data(), *dy = batch.dy.data(), count = static_cast<float>(m);
+      for (long c = first; c < last; ++c) sums[c] = products[c] = 0;
+      blocks<V>(first, last, [&](long begin, long end, long c) {
+        const V shift = at<V>(x + c);
+        V sum{}, square{};
+        for (long n = begin; n < end; ++n) {
+          const V d = at<V>(x + n * C + c) - shift;
+          sum += d;
+          square += d * d;
+        }
+        at<V>(sums + c) += sum;
+        at<V>(products + c) += square;
+      });
+      for (long c = first; c < last; c += width<V>)
+        take_statistics<V>({at<V>(x + c), at<V>(sums + c), at<V>(products + c)}, count, state(), c, V{});
+      blocks<V>(first, last, [&](long begin, long end, long c) {
+        const V scale = at<V>(gamma + c) * at<V>(inv_std + c), shift = at<V>(beta + c) - at<V>(mean + c) * scale;
+        for (long n = begin; n < end; ++n) at<V>(y + n * C + c) = at<V>(x + n * C + c) * scale + shift;
+      });
+
+      for (long c = first; c < last; ++c) sums[c] = products[c] = 0;
+      blocks<V>(first, last, [&](long begin, long end, long c) {
+        const V centre = at<V>(mean + c);
+        V sum{}, product{};
+        for (long n = begin; n < end; ++n) {
+          const V d = at<V>(dy + n * C + c);
+          sum += d;
+          product += d * (at<V>(x + n * C + c) - centre);
+        }
+        at<V>(sums + c) += sum;
+        at<V>(products + c) += product;
+      });
+      for (long c = first; c < last; ++c) {
+        d_beta[c] = sums[c];
+        d_gamma[c] = products[c] * inv_std[c];
+      }
+      blocks<V>(first, last, [&](long begin, long end, long c) {
+        const Slope<V> slope(at<V>(gamma + c), at<V>(inv_std + c), at<V>(mean + c), at<V>(d_beta + c),
+                             at<V>(d_gamma + c), count);
+        for (long n = begin; n < end; ++n) at<V>(dx + n * C + c) = slope(at<V>(dy + n * C + c), at<V>(x + n * C + c));
+      });
+    }
+
+    ChannelState state() const { return {running_mean, running_var, mean, inv_std}; }
+
+    benchmarks::Batch batch;
+    long m, C;
+    Buffer y, dx, gamma, beta, running_mean, running_var, mean, inv_std, d_gamma, d_beta, sums, products;
+  };
+};
+
+}  // namespace
+
+int main(int argc, char** argv) { return benchmarks::run<Side>(argc, argv); }
