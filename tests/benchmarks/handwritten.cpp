@@ -4,6 +4,7 @@
 // activations lie an odd number of cache lines apart, so that a column of them does not fall into one set of the cache;
 // what is beyond their width is zero, so that loops have no rest. With threads, each does its share of every loop.
 #include <cblas.h>
+#include <immintrin.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -32,8 +33,12 @@ template <class V> V max(V a, V b) { return a > b ? a : b; }
 
 float sqrt(float x) { return std::sqrt(x); }
 Vector sqrt(Vector x) {
+#ifdef __AVX512F__
+  return _mm512_sqrt_ps(x);
+#else
   for (long i = 0; i < kLanes; ++i) x[i] = std::sqrt(x[i]);
   return x;
+#endif
 }
 
 // e^x = 2^n e^r with |r| <= log(2) / 2: the polynomial of Cephes.
@@ -391,13 +396,13 @@ class Net {
     const float rate = static_cast<float>(benchmarks::kAdamRate / correction1);
     const float root = static_cast<float>(1 / std::sqrt(correction2));
     const auto [first, last] = member.share(size_);
-    for (long i = first; i < last; i += kLanes) {
-      const Vector g = at(gradients_ + i);
-      const Vector m = at(first_moment_ + i) * kBeta1 + g * (1 - kBeta1);
-      const Vector v = at(second_moment_ + i) * kBeta2 + g * g * (1 - kBeta2);
-      at(first_moment_ + i) = m;
-      at(second_moment_ + i) = v;
-      at(parameters_ + i) -= rate * m / (sqrt(v) * root + 1e-8F);
+    const float* g = gradients_;
+    float *w = parameters_, *m = first_moment_, *v = second_moment_;
+#pragma omp simd
+    for (long i = first; i < last; ++i) {
+      m[i] = m[i] * kBeta1 + g[i] * (1 - kBeta1);
+      v[i] = v[i] * kBeta2 + g[i] * g[i] * (1 - kBeta2);
+      w[i] -= rate * m[i] / (std::sqrt(v[i]) * root + 1e-8F);
     }
   }
 
