@@ -32,7 +32,25 @@ template <class Case> void warm_up(Case& c) {
   for (int i = 0; i < 3 || std::chrono::steady_clock::now() < end; ++i) c.run();
 }
 
-template <class Side, class Case, class Spec> void add(const char* family, const Spec& spec, bool check) {
+/// Of so many floats.
+inline std::int64_t bytes(std::size_t floats) { return static_cast<std::int64_t>(floats * sizeof(float)); }
+
+/// A counter of the time per item: per row, say.
+inline benchmark::Counter per_item(std::size_t items) {
+  return {static_cast<double>(items), benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert};
+}
+
+/// The bytes that must move: forward reads x twice and writes y, backward reads x and dy twice and writes dx.
+inline void report_work(benchmark::State& state, const Normalisation& normalisation) {
+  const std::size_t size = normalisation.m * normalisation.C;
+  state.SetBytesProcessed(bytes(8 * size) * static_cast<std::int64_t>(state.iterations()));
+  state.counters["per_element"] = per_item(size);
+}
+inline void report_work(benchmark::State& state, const Network& network) {
+  state.counters["per_row"] = per_item(network.batch);
+}
+
+template <class Side, class Case, class Spec> void add(const char* family, const Spec& spec, bool check = false) {
   const std::string name = family + ("/" + spec.name);
   if (check) {
     Case c(spec);
@@ -52,6 +70,7 @@ template <class Side, class Case, class Spec> void add(const char* family, const
                                  }
                                  if constexpr (requires { Side::pool_misses(); })
                                    state.counters["pool_misses"] = static_cast<double>(Side::pool_misses() - misses);
+                                 report_work(state, spec);
                                })
       ->Unit(benchmark::kMicrosecond)
       ->UseRealTime();
