@@ -471,16 +471,29 @@ struct Side {
     }
 
    private:
-    // body(first row, last row, c) for blocks of rows and within them for registers of channels
-    template <class V, class Body> void blocks(long first, long last, Body body) const {
-      for (long n = 0; n < m; n += kRows)
+    // What is larger than the caches passes them by.
+    template <class V> void put(float* to, const V& value) const {
+#ifdef __AVX512F__
+      if constexpr (width<V> == kLanes)
+        if (stream) return _mm512_stream_ps(to, value);
+#endif
+      at<V>(to) = value;
+    }
+
+    // body(first row, last row, c) for blocks of rows and within them for registers of channels. The second time the
+    // rows come from the last to the first, for the last are those that the caches still hold.
+    template <class V, class Body> void blocks(long first, long last, bool again, Body body) const {
+      const long count = (m + kRows - 1) / kRows;
+      for (long i = 0; i < count; ++i) {
+        const long n = (again ? count - 1 - i : i) * kRows;
         for (long c = first; c < last; c += width<V>) body(n, std::min(m, n + kRows), c);
+      }
     }
 
     template <class V> void both(long first, long last) {
       const float *x = batch.x.data(), *dy = batch.dy.data(), count = static_cast<float>(m);
       for (long c = first; c < last; ++c) sums[c] = products[c] = 0;
-      blocks<V>(first, last, [&](long begin, long end, long c) {
+      blocks<V>(first, last, false, [&](long begin, long end, long c) {
         const V shift = at<V>(x + c);
         V sum{}, square{};
         for (long n = begin; n < end; ++n) {
@@ -493,13 +506,13 @@ struct Side {
       });
       for (long c = first; c < last; c += width<V>)
         take_statistics<V>({at<V>(x + c), at<V>(sums + c), at<V>(products + c)}, count, state(), c, V{});
-      blocks<V>(first, last, [&](long begin, long end, long c) {
+      blocks<V>(first, last, true, [&](long begin, long end, long c) {
         const V scale = at<V>(gamma + c) * at<V>(inv_std + c), shift = at<V>(beta + c) - at<V>(mean + c) * scale;
-        for (long n = begin; n < end; ++n) at<V>(y + n * C + c) = at<V>(x + n * C + c) * scale + shift;
+        for (long n = begin; n < end; ++n) put<V>(y + n * C + c, at<V>(x + n * C + c) * scale + shift);
       });
 
       for (long c = first; c < last; ++c) sums[c] = products[c] = 0;
-      blocks<V>(first, last, [&](long begin, long end, long c) {
+      blocks<V>(first, last, false, [&](long begin, long end, long c) {
         const V centre = at<V>(mean + c);
         V sum{}, product{};
         for (long n = begin; n < end; ++n) {
@@ -514,10 +527,10 @@ struct Side {
         d_beta[c] = sums[c];
         d_gamma[c] = products[c] * inv_std[c];
       }
-      blocks<V>(first, last, [&](long begin, long end, long c) {
+      blocks<V>(first, last, true, [&](long begin, long end, long c) {
         const Slope<V> slope(at<V>(gamma + c), at<V>(inv_std + c), at<V>(mean + c), at<V>(d_beta + c),
                              at<V>(d_gamma + c), count);
-        for (long n = begin; n < end; ++n) at<V>(dx + n * C + c) = slope(at<V>(dy + n * C + c), at<V>(x + n * C + c));
+        for (long n = begin; n < end; ++n) put<V>(dx + n * C + c, slope(at<V>(dy + n * C + c), at<V>(x + n * C + c)));
       });
     }
 
@@ -525,6 +538,7 @@ struct Side {
 
     benchmarks::Batch batch;
     long m, C;
+    bool stream = m * C > 1000000;
     Buffer y, dx, gamma, beta, running_mean, running_var, mean, inv_std, d_gamma, d_beta, sums, products;
   };
 };
