@@ -3,7 +3,7 @@
 # compare.bash [native] [--with-libtorch] [--rounds R] [--cases REGEX] [--threads LIST]
 #   Runs the sides that tests/run has built beside each other, prints the medians of R rounds (5) for each number of
 #   threads in LIST ('1 2'), writes them to build/benchmark/compare.json, and holds them against the bounds below. In
-#   each round every side runs each family of cases in a process of its own, so that drift hits all alike.
+#   each round, case by case, one side after the other runs in a process of its own, so that drift hits all alike.
 #
 #   native   only this library, built for everybody and with -march=native
 
@@ -61,7 +61,7 @@ run() {
 
 # measure SIDE THREADS BLAS_THREADS FILTER: adds to the samples that report.awk reads.
 measure() {
-  run "$1" "$2" "$3" --benchmark_filter="$4" --benchmark_min_time=0.1 --benchmark_format=json >"$scratch/$1.json"
+  run "$1" "$2" "$3" --benchmark_filter="$4" --benchmark_min_time=0.05 --benchmark_format=json >"$scratch/$1.json"
   awk -F': ' -v setting="$1 $2 $3" '
     function put() { if (name != "") print setting, name, cpu, wall, requests }
     $1 ~ /"name"/ { put(); name = $2; gsub(/[",]|\/real_time/, "", name); requests = "" }
@@ -81,24 +81,21 @@ awk '
   error * error > 1e-6 || $3 != $3 + 0 { printf "%s: %s has %s, xtgrad %s\n", $2, $1, $3, expected[$2]; failed = 1 }
   END { exit failed }' "$scratch/checks" >&2 || refuse "the sides do not do the same work"
 
-# For each family of cases a filter for Google Benchmark.
-mapfile -t filters < <(run xtgrad 1 1 --benchmark_list_tests | sed 's,/real_time$,,' | awk -F/ -v cases="$cases" '
-  $0 ~ cases {
-    family = $1 == "copy" ? "batch_norm" : $1
-    if (!(family in names)) order[++families] = family
-    names[family] = names[family] "|" $0
-  }
-  END { for (i = 1; i <= families; ++i) print "^(" substr(names[order[i]], 2) ")/" }')
-((${#filters[@]})) || refuse "no case matches $cases"
+mapfile -t names < <(run xtgrad 1 1 --benchmark_list_tests | sed '/^copy/d; s,/real_time$,,' | grep -E -- "$cases")
+((${#names[@]})) || refuse "no case matches $cases"
+read -r load _ </proc/loadavg
 
 for ((round = 1; round <= rounds; ++round)); do
-  for filter in "${filters[@]}"; do
+  say "round $round of $rounds"
+  for name in "${names[@]}"; do
     for count in $counts; do
-      say "round $round of $rounds, threads $count: $filter"
       for side in "${sides[@]}"; do
+        filter="^$name/"
+        # The copy runs right before what is held beside it.
+        [[ $side != xtgrad ]] || filter="^(${name%%/*}|copy)/${name#*/}/"
         measure "$side" "$count" 1 "$filter"
         # Debian's OpenBLAS has threads of its own beside libtorch's.
-        [[ $side != libtorch || $count == 1 ]] || measure "$side" "$count" "$count" "$filter"
+        [[ $side != libtorch || $count == 1 ]] || measure libtorch "$count" "$count" "$filter"
       done
     done
   done
@@ -109,7 +106,7 @@ if [[ ! $native && $cases == . ]]; then
 fi
 
 context() { sed -n "s/^ *\"$1\": \"\(.*\)\",\{0,1\}$/\1/p" "$scratch/xtgrad.json"; }
-sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | uniq -c | sed 's/^ *//'
+sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | uniq -c | sed "s/^ *\(.*\)/\1, load before the run $load/"
 echo "OpenBLAS core $(context openblas_core), instruction set $(context instruction_set)"
 printf '%s\n\n' "$(context compiler)"
 mkdir -p "$root/build/benchmark"

@@ -430,7 +430,7 @@ struct Side {
 
   struct EvalForward {
     explicit EvalForward(const Network& network) : net(network) {
-      for (int i = 0; i < benchmarks::kWarmUp; ++i) net.step();
+      for (int i = 0; i < benchmarks::kTrained; ++i) net.step();
     }
     void run() { net.forward(); }
     double value() {
@@ -442,25 +442,24 @@ struct Side {
   };
 
   // Rows are those of the caller, with nothing between them: they are gone through in the order in which they lie, kRows
-  // at a time.
+  // at a time, each thread its own.
   struct BatchNorm {
     static constexpr long kRows = 8;
 
     explicit BatchNorm(const Normalisation& normalisation)
         : batch(normalisation), m(static_cast<long>(normalisation.m)), C(static_cast<long>(normalisation.C)) {
       for (Buffer* b : {&y, &dx}) *b = Buffer(m * C);
-      for (Buffer* b :
-           {&gamma, &beta, &running_mean, &running_var, &mean, &inv_std, &d_gamma, &d_beta, &sums, &products})
+      for (Buffer* b : {&gamma, &beta, &running_mean, &running_var, &mean, &inv_std, &d_gamma, &d_beta})
         *b = Buffer(round_up(C, kLanes));
+      for (Buffer* b : {&sums, &products}) *b = Buffer(threads * round_up(C, kLanes));
       std::fill_n(static_cast<float*>(gamma), C, 1.0F);
       std::fill_n(static_cast<float*>(running_var), C, 1.0F);
     }
     void run() {
       together(m * C > 100000, [&](const Member& member) {
-        const auto [first, last] = member.share(C);
-        const long whole = first + (last - first) / kLanes * kLanes;
-        both<Vector>(first, whole);
-        both<float>(whole, last);
+        const long whole = C / kLanes * kLanes;
+        both<Vector>(member, 0, whole);
+        both<float>(member, whole, C);
       });
     }
     double value() {
@@ -480,58 +479,78 @@ struct Side {
       at<V>(to) = value;
     }
 
-    // body(first row, last row, c) for blocks of rows and within them for registers of channels. The second time the
-    // rows come from the last to the first, for the last are those that the caches still hold.
-    template <class V, class Body> void blocks(long first, long last, bool again, Body body) const {
-      const long count = (m + kRows - 1) / kRows;
-      for (long i = 0; i < count; ++i) {
-        const long n = (again ? count - 1 - i : i) * kRows;
-        for (long c = first; c < last; c += width<V>) body(n, std::min(m, n + kRows), c);
-      }
-    }
-
-    template <class V> void both(long first, long last) {
+    // Channels first .. last of the batch, forward and backward.
+    template <class V> void both(const Member& member, long first, long last) {
       const float *x = batch.x.data(), *dy = batch.dy.data(), count = static_cast<float>(m);
-      for (long c = first; c < last; ++c) sums[c] = products[c] = 0;
-      blocks<V>(first, last, false, [&](long begin, long end, long c) {
+      total<V>(member, first, last, [&](long begin, long end, long c, V& sum, V& square) {
         const V shift = at<V>(x + c);
-        V sum{}, square{};
         for (long n = begin; n < end; ++n) {
           const V d = at<V>(x + n * C + c) - shift;
           sum += d;
           square += d * d;
         }
-        at<V>(sums + c) += sum;
-        at<V>(products + c) += square;
       });
-      for (long c = first; c < last; c += width<V>)
-        take_statistics<V>({at<V>(x + c), at<V>(sums + c), at<V>(products + c)}, count, state(), c, V{});
-      blocks<V>(first, last, true, [&](long begin, long end, long c) {
+      if (member.index == 0)
+        for (long c = first; c < last; c += width<V>)
+          take_statistics<V>({at<V>(x + c), at<V>(sums + c), at<V>(products + c)}, count, state(), c, V{});
+      member.wait();
+      blocks<V>(member, first, last, true, [&](long begin, long end, long c) {
         const V scale = at<V>(gamma + c) * at<V>(inv_std + c), shift = at<V>(beta + c) - at<V>(mean + c) * scale;
         for (long n = begin; n < end; ++n) put<V>(y + n * C + c, at<V>(x + n * C + c) * scale + shift);
       });
 
-      for (long c = first; c < last; ++c) sums[c] = products[c] = 0;
-      blocks<V>(first, last, false, [&](long begin, long end, long c) {
+      total<V>(member, first, last, [&](long begin, long end, long c, V& sum, V& product) {
         const V centre = at<V>(mean + c);
-        V sum{}, product{};
         for (long n = begin; n < end; ++n) {
           const V d = at<V>(dy + n * C + c);
           sum += d;
           product += d * (at<V>(x + n * C + c) - centre);
         }
-        at<V>(sums + c) += sum;
-        at<V>(products + c) += product;
       });
-      for (long c = first; c < last; ++c) {
-        d_beta[c] = sums[c];
-        d_gamma[c] = products[c] * inv_std[c];
-      }
-      blocks<V>(first, last, true, [&](long begin, long end, long c) {
+      if (member.index == 0)
+        for (long c = first; c < last; ++c) {
+          d_beta[c] = sums[c];
+          d_gamma[c] = products[c] * inv_std[c];
+        }
+      member.wait();
+      blocks<V>(member, first, last, true, [&](long begin, long end, long c) {
         const Slope<V> slope(at<V>(gamma + c), at<V>(inv_std + c), at<V>(mean + c), at<V>(d_beta + c),
                              at<V>(d_gamma + c), count);
         for (long n = begin; n < end; ++n) put<V>(dx + n * C + c, slope(at<V>(dy + n * C + c), at<V>(x + n * C + c)));
       });
+    }
+
+    // body(first row, last row, c) for blocks of a thread's rows and, within them, registers of channels. The second
+    // time the rows come from the last to the first, for the last are those that the caches still hold.
+    template <class V, class Body>
+    void blocks(const Member& member, long first, long last, bool again, Body body) const {
+      const auto [begin, end] = member.share(m);
+      const long count = (end - begin + kRows - 1) / kRows;
+      for (long i = 0; i < count; ++i) {
+        const long n = begin + (again ? count - 1 - i : i) * kRows;
+        for (long c = first; c < last; c += width<V>) body(n, std::min(end, n + kRows), c);
+      }
+    }
+
+    // sums and products of all rows, in those of the first thread: add(first row, last row, c, sum, product)
+    template <class V, class Add> void total(const Member& member, long first, long last, Add add) {
+      const long size = round_up(C, kLanes);
+      float *sum = sums + member.index * size, *product = products + member.index * size;
+      std::fill(sum + first, sum + last, 0.0F);
+      std::fill(product + first, product + last, 0.0F);
+      blocks<V>(member, first, last, false, [&](long begin, long end, long c) {
+        V s{}, p{};
+        add(begin, end, c, s, p);
+        at<V>(sum + c) += s;
+        at<V>(product + c) += p;
+      });
+      member.wait();
+      if (member.index > 0) return;
+      for (long i = 1; i < member.count; ++i)
+        for (long c = first; c < last; ++c) {
+          sums[c] += sums[i * size + c];
+          products[c] += products[i * size + c];
+        }
     }
 
     ChannelState state() const { return {running_mean, running_var, mean, inv_std}; }

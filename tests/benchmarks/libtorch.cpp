@@ -75,7 +75,7 @@ struct Side {
 
   struct EvalForward {
     explicit EvalForward(const Network& network) : training(network) {
-      for (int i = 0; i < benchmarks::kWarmUp; ++i) training.run();
+      for (int i = 0; i < benchmarks::kTrained; ++i) training.run();
       training.net->eval();
     }
     torch::Tensor forward() {

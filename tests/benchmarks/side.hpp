@@ -8,7 +8,7 @@
 //     struct BatchNorm { explicit BatchNorm(const Normalisation&); void run(); double value(); };
 //   };
 //
-// run() is what is timed: one training step; a forward pass in eval mode of a network that has made kWarmUp steps;
+// run() is what is timed: one training step; a forward pass in eval mode of a network that has made kTrained steps;
 // forward and backward of a BatchNorm1d. value() tells whether sides do the same: the last loss; the mean of |logits|;
 // the mean of |y| + |dx|.
 #pragma once
@@ -24,7 +24,8 @@
 
 namespace benchmarks {
 
-inline constexpr int kWarmUp = 20;
+/// Steps of a network before it is put into eval mode, and runs of a case before its value is compared.
+inline constexpr int kTrained = 3, kChecked = 20;
 
 /// Runs until caches, clocks and pools are what they will be.
 template <class Case> void warm_up(Case& c) {
@@ -54,7 +55,7 @@ template <class Side, class Case, class Spec> void add(const char* family, const
   const std::string name = family + ("/" + spec.name);
   if (check) {
     Case c(spec);
-    for (int i = 0; i < kWarmUp; ++i) c.run();
+    for (int i = 0; i < kChecked; ++i) c.run();
     std::printf("%s %.6g\n", name.c_str(), c.value());
     return;
   }

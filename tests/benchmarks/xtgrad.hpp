@@ -81,7 +81,7 @@ struct Xtgrad {
 
   struct EvalForward {
     explicit EvalForward(const Network& network) : training(network) {
-      for (int i = 0; i < kWarmUp; ++i) training.run();
+      for (int i = 0; i < kTrained; ++i) training.run();
       training.net.eval();
     }
     Tensor<> forward() {
