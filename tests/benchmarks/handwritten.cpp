@@ -1,11 +1,15 @@
-// The floor: what a training step costs without autograd, as loops over plain float and OpenBLAS's products.
+// The floor: what the cases cost without autograd, as loops over registers of floats and OpenBLAS's products.
 //
-// Nothing is allocated in a step, gradients are overwritten, and what can be done in one pass over memory is. Rows of
-// activations lie an odd number of cache lines apart, so that a column of them does not fall into one set of the cache;
-// what is beyond their width is zero, so that loops have no rest. With threads, each does its share of every loop.
+// Nothing is allocated in a step, gradients are overwritten, and what can be done in one pass over memory is. A bias
+// before a BatchNorm1d only moves the running mean, so that only that is given it. Rows of activations lie an odd number
+// of cache lines apart, so that a column of them does not fall into one set of the cache, and are padded with zeros to
+// whole registers, so that loops have no rest. With threads, each does its share of every product and loop.
 #include <cblas.h>
-#include <immintrin.h>
 #include <omp.h>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
 #include <memory>
@@ -144,14 +148,14 @@ template <bool Sigmoid> Vector activation(Vector x) {
     return max(x, splat(0));
 }
 
+// Rows of outputs are padded with zeros to whole registers, and lie `stride` apart.
 struct Layer {
-  long inputs = 0, outputs = 0, padded = 0, stride = 0;  // of a row of outputs: rounded up, and to the next row
-  float *weight = nullptr, *bias = nullptr, *gamma = nullptr,
-        *beta = nullptr;  // in the network's parameters; no gamma and beta in the last layer
-  float *d_weight = nullptr, *d_bias = nullptr, *d_gamma = nullptr, *d_beta = nullptr;
+  long inputs, outputs, padded, stride;
+  float *weight, *bias, *gamma, *beta;  // among the network's parameters; the last layer does not use gamma and beta
+  float *d_weight, *d_bias, *d_gamma, *d_beta;
   Buffer running_mean, running_var, mean, inv_std;
   Buffer z, h;  // the product, before the bias, and the activation
-  Buffer dh;    // gradient of h, then of z
+  Buffer d;     // gradient of h, then of z
 
   ChannelState state() const { return {running_mean, running_var, mean, inv_std}; }
 };
@@ -165,7 +169,7 @@ class Net {
         adam_(network.optimizer == benchmarks::Optimizer::adam) {
     long largest = 0;
     for (std::size_t l = 1; l < network.widths.size(); ++l) {
-      Layer layer;
+      Layer layer{};
       layer.inputs = static_cast<long>(network.widths[l - 1]);
       layer.outputs = static_cast<long>(network.widths[l]);
       layer.padded = round_up(layer.outputs, kLanes);
@@ -174,10 +178,7 @@ class Net {
       largest = std::max(largest, layer.inputs * layer.outputs);
       layers_.push_back(std::move(layer));
     }
-    parameters_ = Buffer(size_);
-    gradients_ = Buffer(size_);
-    first_moment_ = Buffer(size_);
-    second_moment_ = Buffer(size_);
+    for (Buffer* b : {&parameters_, &gradients_, &first_moment_, &second_moment_}) *b = Buffer(size_);
     long used = 0;
     const auto place = [&](float*& value, float*& gradient, long n) {
       value = parameters_ + used;
@@ -196,13 +197,13 @@ class Net {
       for (Buffer* b : {&layer.running_mean, &layer.running_var, &layer.mean, &layer.inv_std})
         *b = Buffer(layer.padded);
       std::fill_n(static_cast<float*>(layer.running_var), layer.outputs, 1.0F);
-      for (Buffer* b : {&layer.z, &layer.h, &layer.dh}) *b = Buffer(N * layer.stride);
+      for (Buffer* b : {&layer.z, &layer.h, &layer.d}) *b = Buffer(N * layer.stride);
     }
     // The last layer's values are transposed, classes by rows: the softmax then runs over rows, a register of them at
     // a time.
     Layer& last = layers_.back();
     last.stride = stride_of(N);
-    for (Buffer* b : {&last.z, &last.dh}) *b = Buffer(last.outputs * last.stride);
+    for (Buffer* b : {&last.z, &last.d}) *b = Buffer(last.outputs * last.stride);
     for (Buffer& labels : labels_) labels = Buffer(last.stride);
     for (int i = 0; i < 2; ++i)
       for (long n = 0; n < N; ++n) labels_[i][n] = static_cast<float>(start_.labels[i][static_cast<std::size_t>(n)]);
@@ -277,10 +278,10 @@ class Net {
       const Layer& layer = layers_[l];
       const bool is_last = l + 1 == layers_.size();
       if (l > 0) {
-        product(member, is_last ? CblasTrans : CblasNoTrans, CblasNoTrans, N, layer.inputs, layer.outputs, layer.dh,
-                layer.stride, layer.weight, layer.inputs, layers_[l - 1].dh, layers_[l - 1].stride);
+        product(member, is_last ? CblasTrans : CblasNoTrans, CblasNoTrans, N, layer.inputs, layer.outputs, layer.d,
+                layer.stride, layer.weight, layer.inputs, layers_[l - 1].d, layers_[l - 1].stride);
       }
-      product(member, is_last ? CblasNoTrans : CblasTrans, CblasNoTrans, layer.outputs, layer.inputs, N, layer.dh,
+      product(member, is_last ? CblasNoTrans : CblasTrans, CblasNoTrans, layer.outputs, layer.inputs, N, layer.d,
               layer.stride, input(l), input_stride(l), layer.d_weight, layer.inputs);
       member.wait();
       if (l > 0) {
@@ -299,14 +300,14 @@ class Net {
       for (long n = 0; n < N; ++n) {
         const long i = n * layer.stride + c;
         const Vector xhat = at(layer.z + i) * inv_std + minus_mean;
-        Vector d = at(layer.dh + i);
+        Vector d = at(layer.d + i);
         if constexpr (Sigmoid) {
           const Vector h = at(layer.h + i);
           d *= h - h * h;
         } else {
           d = xhat * gamma + beta > 0.0F ? d : splat(0);
         }
-        at(layer.dh + i) = d;
+        at(layer.d + i) = d;
         sums[n % 2] += d;
         products[n % 2] += d * xhat;
       }
@@ -317,8 +318,8 @@ class Net {
       Vector d_bias[2] = {};
       for (long n = 0; n < N; ++n) {
         const long i = n * layer.stride + c;
-        const Vector dz = slope(at(layer.dh + i), at(layer.z + i));
-        at(layer.dh + i) = dz;
+        const Vector dz = slope(at(layer.d + i), at(layer.z + i));
+        at(layer.d + i) = dz;
         d_bias[n % 2] += dz;
       }
       at(layer.d_bias + c) = d_bias[0] + d_bias[1];
@@ -341,7 +342,7 @@ class Net {
         const long i = c * layer.stride + first;
         const Vector shifted = at(layer.z + i) - largest, e = exp(shifted);
         of_label = label == static_cast<float>(c) ? shifted : of_label;
-        at(layer.dh + i) = e;
+        at(layer.d + i) = e;
         sum += e;
       }
       Vector log_sum = sum;
@@ -352,7 +353,7 @@ class Net {
       for (long k = 0; k < std::min(kLanes, N - first); ++k) weight[k] = 1 / static_cast<float>(N);
       const Vector scale = weight / sum;
       for (long c = 0; c < layer.outputs; ++c) {
-        Vector& d = at(layer.dh + c * layer.stride + first);
+        Vector& d = at(layer.d + c * layer.stride + first);
         d = d * scale - (label == static_cast<float>(c) ? weight : splat(0));
         for (long k = 0; k < kLanes; ++k) layer.d_bias[c] += d[k];
       }
