@@ -83,7 +83,7 @@ awk '
 
 mapfile -t names < <(run xtgrad 1 1 --benchmark_list_tests | sed '/^copy/d; s,/real_time$,,' | grep -E -- "$cases")
 ((${#names[@]})) || refuse "no case matches $cases"
-read -r load _ </proc/loadavg
+read -r before _ </proc/loadavg
 
 for ((round = 1; round <= rounds; ++round)); do
   say "round $round of $rounds"
@@ -106,7 +106,8 @@ if [[ ! $native && $cases == . ]]; then
 fi
 
 context() { sed -n "s/^ *\"$1\": \"\(.*\)\",\{0,1\}$/\1/p" "$scratch/xtgrad.json"; }
-sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | uniq -c | sed "s/^ *\(.*\)/\1, load before the run $load/"
+read -r after _ </proc/loadavg
+sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | uniq -c | sed "s/^ *\(.*\)/\1, load $before before and $after after the run/"
 echo "OpenBLAS core $(context openblas_core), instruction set $(context instruction_set)"
 printf '%s\n\n' "$(context compiler)"
 mkdir -p "$root/build/benchmark"
