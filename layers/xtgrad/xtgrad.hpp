@@ -1,11 +1,10 @@
-// Everything: the framework and the layers.
+// The framework and the layers: everything but the optional libraries.
 #pragma once
 
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/data/dataset.hpp"
 #include "xtgrad/derivatives.hpp"
 #include "xtgrad/dot.hpp"
-#include "xtgrad/gradcheck.hpp"
 #include "xtgrad/init.hpp"
 #include "xtgrad/layers/activations.hpp"
 #include "xtgrad/layers/batch_norm1d.hpp"

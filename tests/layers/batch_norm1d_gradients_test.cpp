@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "batch_norm1d.hpp"
-#include "xtgrad/gradcheck.hpp"
+#include "xtgrad/gradcheck/gradcheck.hpp"
 
 namespace xtgrad {
 namespace {

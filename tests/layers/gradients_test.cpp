@@ -11,6 +11,7 @@
 #include <set>
 #include <span>
 
+#include "xtgrad/gradcheck/gradcheck.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {

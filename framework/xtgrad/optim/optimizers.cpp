@@ -8,6 +8,7 @@
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/check.hpp"
 #include "xtgrad/kernels/table.hpp"
+#include "xtgrad/parallel.hpp"
 
 namespace xtgrad {
 namespace {
@@ -40,33 +41,44 @@ void check_options(const RMSpropOptions& o) {
   check_option(o.name, "weight_decay", o.weight_decay);
 }
 
-// The updates: the formulas of the header, in one loop each.
+// The updates: the formulas of the header, in one loop each. Elements do not depend on each other, so threads may take blocks.
+
+template <class T, class Loop> void for_blocks(OptimizerSlot<T>& slot, const Loop& loop) {
+  constexpr long kBlock = 1 << 15;
+  Tensor<T>& w = slot.parameter;
+  T* const values = w.mutable_value().data();
+  const T* const gradient = w.grad().data();
+  T* state[2] = {};
+  for (std::size_t i = 0; i < slot.arrays.size(); ++i) state[i] = slot.arrays[i].mutable_value().data();
+  parallel_for(static_cast<long>(w.size()), kBlock, [&](long first, long last) {
+    const auto from = [first](T* array) { return array == nullptr ? nullptr : array + first; };
+    loop(last - first, values + first, gradient + first, from(state[0]), from(state[1]));
+  });
+}
 
 template <class T> void update(OptimizerSlot<T>& slot, const SGDOptions& o) {
-  Tensor<T>& w = slot.parameter;
-  kernels::table<T>().sgd(static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(),
-                          o.momentum == 0 ? nullptr : slot.arrays[0].mutable_value().data(),
-                          {.lr = o.lr,
-                           .momentum = o.momentum,
-                           .intake = slot.step == 1 ? 1 : 1 - o.dampening,
-                           .weight_decay = o.weight_decay,
-                           .nesterov = o.nesterov});
+  const kernels::SgdStep step{.lr = o.lr,
+                              .momentum = o.momentum,
+                              .intake = slot.step == 1 ? 1 : 1 - o.dampening,
+                              .weight_decay = o.weight_decay,
+                              .nesterov = o.nesterov};
+  for_blocks(slot, [&](long n, T* w, const T* g, T* velocity, T*) {
+    kernels::table<T>().sgd(n, w, g, o.momentum == 0 ? nullptr : velocity, step);
+  });
 }
 
 template <class T, class Options>
 void update_adam(OptimizerSlot<T>& slot, const Options& o, double penalty, double decay) {
-  Tensor<T>& w = slot.parameter;
   const double t = static_cast<double>(slot.step);
-  kernels::table<T>().adam(static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(),
-                           slot.arrays[0].mutable_value().data(), slot.arrays[1].mutable_value().data(),
-                           {.lr = o.lr,
-                            .beta1 = o.beta1,
-                            .beta2 = o.beta2,
-                            .eps = o.eps,
-                            .penalty = penalty,
-                            .decay = decay,
-                            .correction1 = 1 - std::pow(o.beta1, t),
-                            .correction2 = 1 - std::pow(o.beta2, t)});
+  const kernels::AdamStep step{.lr = o.lr,
+                               .beta1 = o.beta1,
+                               .beta2 = o.beta2,
+                               .eps = o.eps,
+                               .penalty = penalty,
+                               .decay = decay,
+                               .correction1 = 1 - std::pow(o.beta1, t),
+                               .correction2 = 1 - std::pow(o.beta2, t)};
+  for_blocks(slot, [&](long n, T* w, const T* g, T* m, T* v) { kernels::table<T>().adam(n, w, g, m, v, step); });
 }
 template <class T> void update(OptimizerSlot<T>& slot, const AdamOptions& o) {
   update_adam(slot, o, o.weight_decay, 0);
@@ -76,11 +88,9 @@ template <class T> void update(OptimizerSlot<T>& slot, const AdamWOptions& o) {
 }
 
 template <class T> void update(OptimizerSlot<T>& slot, const RMSpropOptions& o) {
-  Tensor<T>& w = slot.parameter;
-  kernels::table<T>().rmsprop(
-      static_cast<long>(w.size()), w.mutable_value().data(), w.grad().data(), slot.arrays[0].mutable_value().data(),
-      slot.arrays[1].mutable_value().data(),
-      {.lr = o.lr, .alpha = o.alpha, .eps = o.eps, .momentum = o.momentum, .weight_decay = o.weight_decay});
+  const kernels::RmspropStep step{
+      .lr = o.lr, .alpha = o.alpha, .eps = o.eps, .momentum = o.momentum, .weight_decay = o.weight_decay};
+  for_blocks(slot, [&](long n, T* w, const T* g, T* s, T* v) { kernels::table<T>().rmsprop(n, w, g, s, v, step); });
 }
 
 }  // namespace

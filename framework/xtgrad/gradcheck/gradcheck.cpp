@@ -1,4 +1,4 @@
-#include "xtgrad/gradcheck.hpp"
+#include "xtgrad/gradcheck/gradcheck.hpp"
 
 #include <algorithm>
 #include <cmath>

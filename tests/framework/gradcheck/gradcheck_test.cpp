@@ -1,6 +1,6 @@
-#include "xtgrad/gradcheck.hpp"
+#include "xtgrad/gradcheck/gradcheck.hpp"
 
-#include "support.hpp"
+#include "../support.hpp"
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/ops/batch_norm.hpp"
 #include "xtgrad/ops/elementwise.hpp"
