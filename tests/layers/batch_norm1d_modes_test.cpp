@@ -38,32 +38,61 @@ oracle::BatchNorm expected(BatchNorm1d<double>& bn, const Tensor<double>& x, Sta
                             static_cast<Real>(bn.options().eps), reals(cotangent()), of_batch);
 }
 
-// The table of the switches, set by hand.
+// The table: PyTorch's four rows of training and tracking, freeze(), and every position of the two switches set by hand.
 
-struct Switches {
-  Statistics statistics;
-  bool update;
+struct Mode {
+  const char* name;
+  bool track;
+  void (*enter)(BatchNorm1d<double>&);
+  Statistics statistics;  // what normalises
+  bool update;            // whether the running ones change
 };
 
-class BatchNorm1dSwitches : public ::testing::TestWithParam<Switches> {
+template <Statistics statistics, bool update> constexpr Mode by_hand(const char* name) {
+  return {name, true,
+          [](BatchNorm1d<double>& bn) {
+            bn.statistics(statistics);
+            bn.update(update);
+          },
+          statistics, update};
+}
+
+constexpr Mode kModes[] = {
+    {"TrainTracking", true, [](BatchNorm1d<double>& bn) { bn.train(); }, Statistics::batch, true},
+    {"EvalTracking", true, [](BatchNorm1d<double>& bn) { bn.eval(); }, Statistics::running, false},
+    {"TrainNotTracking", false, [](BatchNorm1d<double>& bn) { bn.train(); }, Statistics::batch, false},
+    {"EvalNotTracking", false, [](BatchNorm1d<double>& bn) { bn.eval(); }, Statistics::batch, false},
+    {"Frozen", true, [](BatchNorm1d<double>& bn) { bn.freeze(); }, Statistics::running, false},
+    by_hand<Statistics::batch, true>("BatchUpdatingByHand"),
+    by_hand<Statistics::batch, false>("BatchFixedByHand"),
+    by_hand<Statistics::running, true>("RunningUpdatingByHand"),
+    by_hand<Statistics::running, false>("RunningFixedByHand"),
+};
+
+class BatchNorm1dModeTable : public ::testing::TestWithParam<Mode> {
  protected:
   // Momentum 0, so that an update counts and leaves the running statistics as they are.
   BatchNorm1d<double> layer(double momentum) {
-    BatchNorm1d<double> bn(2, {.momentum = momentum});
-    set_running(bn);
-    bn.statistics(GetParam().statistics);
-    bn.update(GetParam().update);
+    BatchNorm1d<double> bn(2, {.momentum = momentum, .track_running_stats = GetParam().track});
+    if (GetParam().track) set_running(bn);
+    GetParam().enter(bn);
     return bn;
   }
 };
 
-TEST_P(BatchNorm1dSwitches, StatisticsSayWhatNormalises) {
+TEST_P(BatchNorm1dModeTable, SaysWhatNormalisesAndWhetherItUpdates) {
+  const BatchNorm1d<double> bn = layer(0);
+  EXPECT_EQ(bn.statistics(), GetParam().statistics);
+  EXPECT_EQ(bn.update(), GetParam().update);
+}
+
+TEST_P(BatchNorm1dModeTable, NormalisesWithWhatItSays) {
   BatchNorm1d<double> bn = layer(0);
   const Tensor<double> x = batch();
   EXPECT_TRUE(within_an_ulp(bn(x), expected(bn, x, GetParam().statistics).y, 4));
 }
 
-TEST_P(BatchNorm1dSwitches, StatisticsSayWhatTheGradientIs) {
+TEST_P(BatchNorm1dModeTable, HasTheGradientOfWhatNormalises) {
   BatchNorm1d<double> bn = layer(0);
   const Tensor<double> x = trained(batch());
   bn(x).backward(cotangent());
@@ -73,42 +102,59 @@ TEST_P(BatchNorm1dSwitches, StatisticsSayWhatTheGradientIs) {
   EXPECT_TRUE(within_an_ulp(bn.beta().grad(), want.dbeta, 40));
 }
 
-TEST_P(BatchNorm1dSwitches, UpdateSaysWhetherTheRunningStatisticsChange) {
+TEST_P(BatchNorm1dModeTable, ChangesTheRunningStatisticsIfItSaysSo) {
   BatchNorm1d<double> bn = layer(0.5);
   const Tensor<double> x = batch();
-  const Reals mean = reals(bn.running_mean()), var = reals(bn.running_var());
   bn(x);
-  const oracle::Moments fresh = oracle::moments(reals(x), Axes3(kShape));
-  const Real a = GetParam().update ? 0.5L : 0;
   EXPECT_EQ(bn.num_batches_tracked(), GetParam().update ? 1 : 0);
+  EXPECT_EQ(bn.running_mean().defined(), GetParam().track);
+  EXPECT_EQ(bn.running_var().defined(), GetParam().track);
+  if (!GetParam().track) return;
+  const oracle::Moments fresh = oracle::moments(reals(x), Axes3(kShape));
+  const Reals mean{1, -2}, var{4, 0.25L};
+  const Real a = GetParam().update ? 0.5L : 0;
   for (std::size_t c = 0; c < 2; ++c) {
     EXPECT_NEAR(bn.running_mean().data()[c], static_cast<double>((1 - a) * mean[c] + a * fresh.mean[c]), 1e-14);
     EXPECT_NEAR(bn.running_var().data()[c], static_cast<double>((1 - a) * var[c] + a * fresh.unbiased[c]), 1e-14);
   }
 }
 
-TEST_P(BatchNorm1dSwitches, SayWhatWasSetByHand) {
-  const BatchNorm1d<double> bn = layer(0);
-  EXPECT_EQ(bn.statistics(), GetParam().statistics);
-  EXPECT_EQ(bn.update(), GetParam().update);
-}
+INSTANTIATE_TEST_SUITE_P(, BatchNorm1dModeTable, ::testing::ValuesIn(kModes),
+                         [](const auto& one) { return one.param.name; });
+
+// From every position of the switches, set by hand.
+
+struct Switches {
+  Statistics statistics;
+  bool update;
+};
+
+class BatchNorm1dSwitches : public ::testing::TestWithParam<Switches> {
+ protected:
+  BatchNorm1d<double> layer() {
+    BatchNorm1d<double> bn(2);
+    bn.statistics(GetParam().statistics);
+    bn.update(GetParam().update);
+    return bn;
+  }
+};
 
 TEST_P(BatchNorm1dSwitches, TrainOverwritesThem) {
-  BatchNorm1d<double> bn = layer(0);
+  BatchNorm1d<double> bn = layer();
   bn.train();
   EXPECT_EQ(bn.statistics(), Statistics::batch);
   EXPECT_TRUE(bn.update());
 }
 
 TEST_P(BatchNorm1dSwitches, EvalOverwritesThem) {
-  BatchNorm1d<double> bn = layer(0);
+  BatchNorm1d<double> bn = layer();
   bn.eval();
   EXPECT_EQ(bn.statistics(), Statistics::running);
   EXPECT_FALSE(bn.update());
 }
 
 TEST_P(BatchNorm1dSwitches, FreezeOverwritesThem) {
-  BatchNorm1d<double> bn = layer(0);
+  BatchNorm1d<double> bn = layer();
   bn.freeze();
   EXPECT_EQ(bn.statistics(), Statistics::running);
   EXPECT_FALSE(bn.update());
@@ -251,34 +297,7 @@ TEST(BatchNorm1dModes, FreezeSurvivesAMove) {
   EXPECT_TRUE(close(moved.running_mean(), {1, -2}, 0));
 }
 
-// PyTorch's four rows: training or not, tracking or not.
-
-TEST(BatchNorm1dModes, TrainingWithTrackingUsesTheBatchAndUpdates) {
-  BatchNorm1d<double> bn(2);
-  const Tensor<double> x = batch();
-  EXPECT_TRUE(within_an_ulp(bn(x), expected(bn, x, Statistics::batch).y, 4));
-  EXPECT_EQ(bn.num_batches_tracked(), 1);
-}
-
-TEST(BatchNorm1dModes, EvalWithTrackingUsesTheRunningStatistics) {
-  BatchNorm1d<double> bn(2);
-  bn(batch(2));
-  bn.eval();
-  const Tensor<double> x = batch();
-  EXPECT_TRUE(within_an_ulp(bn(x), expected(bn, x, Statistics::running).y, 20));
-  EXPECT_EQ(bn.num_batches_tracked(), 1);
-}
-
-TEST(BatchNorm1dModes, WithoutTrackingTheBatchAlwaysNormalises) {
-  BatchNorm1d<double> bn(2, {.track_running_stats = false});
-  const Tensor<double> x = batch();
-  const Tensor<double> in_training = bn(x);
-  EXPECT_TRUE(within_an_ulp(in_training, expected(bn, x, Statistics::batch).y, 4));
-  bn.eval();
-  EXPECT_TRUE(same(bn(x), in_training));
-  EXPECT_EQ(bn.statistics(), Statistics::batch);
-  EXPECT_FALSE(bn.update());
-}
+// Without running statistics.
 
 TEST(BatchNorm1dModes, WithoutTrackingThereAreNoBuffers) {
   BatchNorm1d<double> bn(2, {.track_running_stats = false});
