@@ -218,15 +218,15 @@ void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* g
 template <class T>
 void batch_norm_ddx(Extent e, const T* x, const T* dy, const T* ggx, Channels stats, const SecondOrder& k, T* d) {
   for_each_slice(e, [=](long c0, long width) {
-    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const auto slice = [=](const double* of) { return Slice(width, [=](long c) { return of[c0 + c]; }); };
+    const Centred<T, false> centred(x, e, stats.shift, stats.offset, c0, width);
     const Rows<T> rows_dy(dy, e, c0), rows_ggx(ggx, e, c0);
-    const Slice of_x(width, [=](long c) { return k.x[c0 + c]; });
-    const Slice of_dy(width, [=](long c) { return k.dy[c0 + c]; });
-    const Slice of_ggx(width, [=](long c) { return k.ggx[c0 + c]; });
-    const Slice constant(width, [&](long c) { return k.constant[c0 + c] - centred.rest(c) * of_x[c]; });
+    const Slice of_x = slice(k.x), of_dy = slice(k.dy), of_ggx = slice(k.ggx);
+    const Slice mean_dy = slice(k.mean_dy), mean_ggx = slice(k.mean_ggx);
     map(e, width, d + c0, [&](auto registers, long n, long i) {
-      const D of_both = fma(rows_dy(registers, n, i), of_dy(i), fma(rows_ggx(registers, n, i), of_ggx(i), constant(i)));
-      return fma(centred(registers, n, i), of_x(i), of_both);
+      const D of_gradients =
+          fma(rows_dy(registers, n, i) - mean_dy(i), of_dy(i), (rows_ggx(registers, n, i) - mean_ggx(i)) * of_ggx(i));
+      return fma(centred(registers, n, i), of_x(i), of_gradients);
     });
   });
 }

@@ -39,7 +39,7 @@ struct Extent {
 
 /// The factors of the second order of batch normalisation, each (C).
 struct SecondOrder {
-  const double *x, *dy, *ggx, *constant;
+  const double *x, *dy, *ggx, *mean_dy, *mean_ggx;
 };
 
 /// Hyperparameters of one step of each optimizer; the formulas are in optim/optimizers.hpp.
@@ -80,7 +80,8 @@ template <class T> struct Table {
   /// dx = gamma * inv_std * (dy - sum_dy / m - xhat * sum_dy_xhat / m)
   void (*batch_norm_dx)(Extent e, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
                         const double* sum_dy_xhat, T* dx);
-  /// d = k.x (x - mean) + k.dy dy + k.ggx ggx + k.constant: the second order, where ops/batch_norm.cpp says what k is
+  /// d = k.x (x - mean) + k.dy (dy - k.mean_dy) + k.ggx (ggx - k.mean_ggx): the second order, where ops/batch_norm.cpp says
+  /// what k is
   void (*batch_norm_ddx)(Extent e, const T* x, const T* dy, const T* ggx, Channels stats, const SecondOrder& k, T* d);
   /// dx = gamma * inv_std * dy
   void (*batch_norm_scale)(Extent e, const T* dy, const double* inv_std, const T* gamma, T* dx);

@@ -227,7 +227,7 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
         const ChannelRows of_both = products.sums(ggx, dys);
 
         const double m = static_cast<double>(layout.m());
-        ChannelRows d_gamma(layout.C, 1), k(layout.C, 4);
+        ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
         for (std::size_t c = 0; c < layout.C && layout.m() > 0; ++c) {
           const double s = saved.stats.row(2)[c], A = of_ggx.row(0)[c], R = of_ggx.row(1)[c], B = of_dy.row(0)[c],
                        Q = of_dy.row(1)[c], P = of_both.row(1)[c];
@@ -236,7 +236,8 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
           k.row(0)[c] = scale * s * (A * B / m - P + 3 * Q * R / m);
           k.row(1)[c] = -scale * R;
           k.row(2)[c] = -scale * Q;
-          k.row(3)[c] = -(k.row(1)[c] * B + k.row(2)[c] * A) / m;
+          k.row(3)[c] = B / m;
+          k.row(4)[c] = A / m;
         }
         if (b.needs(1)) b.add(1, rounded<T>(d_gamma, 0));
         if (!b.needs(0)) return;
@@ -244,7 +245,7 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
         if (saved.batch)
           for_channels(layout, [&](kernels::Extent e) {
             kernels::table<T>().batch_norm_ddx(e, xs.data(), dys.data(), ggx.data(), saved.stats.view(),
-                                               {k.row(0), k.row(1), k.row(2), k.row(3)}, d.data());
+                                               {k.row(0), k.row(1), k.row(2), k.row(3), k.row(4)}, d.data());
           });
         b.add(0, from_rows(std::move(d), layout, shape));
       });
