@@ -18,11 +18,11 @@ extern "C" void openblas_set_num_threads(int count);
 namespace xtgrad::blas {
 namespace {
 
-// Up to so many multiply-adds our own kernel is faster, except for columns that fill less than half of a register.
+// Up to so many multiply-adds our own kernel is taken, except for columns that fill less than half of a register.
 constexpr double kSmall = 1 << 14;
 constexpr long kNarrow = 8;
 // From so many on a product is computed in two pieces, and a multiple of kLarge in more: each piece packs an operand of its
-// own, which costs a few percent.
+// own, so that few and large ones are better.
 constexpr double kWorthSplitting = 1e7, kLarge = 2e9;
 constexpr long kTile = 16;  // rows or columns that OpenBLAS computes together
 

@@ -3,7 +3,7 @@
 // Sums are taken over x minus the channel's first value, so that a large mean does not cancel: the mean is within
 // sqrt(m) standard deviations of it. They are taken over groups of rows, in registers, and the groups' sums are added to
 // those of the channel, so that rounding grows with m / kGroup. A group is read along its rows, a few streams side by
-// side, which the processor's prefetching follows at any C.
+// side, at any C.
 #include "xtgrad/kernels/lanes.hpp"
 
 namespace xtgrad::kernels::XTGRAD_ISA {
@@ -28,17 +28,6 @@ struct alignas(64) Slice {
 };
 
 XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
-
-// Registers of T in memory as double: whole ones, and the last channels, too few for a register.
-struct Whole {
-  template <class P> XTGRAD_INLINE D load(const P* from) const { return load_double(from); }
-  template <class P> XTGRAD_INLINE void store(const D& x, P* to) const { store_double(x, to); }
-};
-struct Part {
-  long width;
-  template <class P> XTGRAD_INLINE D load(const P* from) const { return load_double(from, width); }
-  template <class P> XTGRAD_INLINE void store(const D& x, P* to) const { store_double(x, to, width); }
-};
 
 // Calls body.run<U>(registers, first row, rows, channel) for U registers' worth of channels and a group of rows at a time.
 template <class Body> XTGRAD_INLINE void for_each_group(long m, long width, Body body) {

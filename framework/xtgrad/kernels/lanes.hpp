@@ -162,4 +162,19 @@ XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width) {
 }
 #endif
 
+/// A register's worth of an array, as it is or as double: a whole one, or the last elements, too few for it.
+struct Whole {
+  template <class P> XTGRAD_INLINE Lanes<P> lanes(const P* from) const { return Lanes<P>::load(from); }
+  template <class P> XTGRAD_INLINE void keep(const Lanes<P>& x, P* to) const { x.store(to); }
+  template <class P> XTGRAD_INLINE Lanes<double> load(const P* from) const { return load_double(from); }
+  template <class P> XTGRAD_INLINE void store(const Lanes<double>& x, P* to) const { store_double(x, to); }
+};
+struct Part {
+  long width;
+  template <class P> XTGRAD_INLINE Lanes<P> lanes(const P* from) const { return Tail<P>::load(from, width); }
+  template <class P> XTGRAD_INLINE void keep(const Lanes<P>& x, P* to) const { Tail<P>::store(x, to, width); }
+  template <class P> XTGRAD_INLINE Lanes<double> load(const P* from) const { return load_double(from, width); }
+  template <class P> XTGRAD_INLINE void store(const Lanes<double>& x, P* to) const { store_double(x, to, width); }
+};
+
 }  // namespace xtgrad::kernels::XTGRAD_ISA

@@ -4,17 +4,6 @@
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
-// A register of columns; the last ones may be too few for it.
-template <class T> struct Whole {
-  XTGRAD_INLINE Lanes<T> load(const T* from) const { return Lanes<T>::load(from); }
-  XTGRAD_INLINE void store(const Lanes<T>& x, T* to) const { x.store(to); }
-};
-template <class T> struct Part {
-  long width;
-  XTGRAD_INLINE Lanes<T> load(const T* from) const { return Tail<T>::load(from, width); }
-  XTGRAD_INLINE void store(const Lanes<T>& x, T* to) const { Tail<T>::store(x, to, width); }
-};
-
 // A as op(A): element (i, k) is at[i * row + k * column].
 template <class T> struct Left {
   const T* at;
@@ -29,7 +18,7 @@ XTGRAD_INLINE void tile(Columns columns, long K, long N, Left<T> a, const T* b, 
     for (unsigned long u = 0; u < U; ++u) sum[i][u] = Lanes<T>(0);
   for (long k = 0; k < K; ++k) {
     Lanes<T> row[U];
-    for (unsigned long u = 0; u < U; ++u) row[u] = columns.load(b + k * N + static_cast<long>(u) * Lanes<T>::size);
+    for (unsigned long u = 0; u < U; ++u) row[u] = columns.lanes(b + k * N + static_cast<long>(u) * Lanes<T>::size);
     for (unsigned long i = 0; i < R; ++i) {
       const Lanes<T> left(a.at[static_cast<long>(i) * a.row + k * a.column]);
       for (unsigned long u = 0; u < U; ++u) sum[i][u] = fma(left, row[u], sum[i][u]);
@@ -37,16 +26,16 @@ XTGRAD_INLINE void tile(Columns columns, long K, long N, Left<T> a, const T* b, 
   }
   for (unsigned long i = 0; i < R; ++i)
     for (unsigned long u = 0; u < U; ++u)
-      columns.store(sum[i][u], c + static_cast<long>(i) * N + static_cast<long>(u) * Lanes<T>::size);
+      columns.keep(sum[i][u], c + static_cast<long>(i) * N + static_cast<long>(u) * Lanes<T>::size);
 }
 
 // R rows of C.
 template <unsigned long R, class T> XTGRAD_INLINE void rows(long N, long K, Left<T> a, const T* b, T* c) {
   constexpr long size = Lanes<T>::size;
   long n = 0;
-  for (; n + 2 * size <= N; n += 2 * size) tile<R, 2>(Whole<T>(), K, N, a, b + n, c + n);
-  for (; n + size <= N; n += size) tile<R, 1>(Whole<T>(), K, N, a, b + n, c + n);
-  if (n < N) tile<R, 1>(Part<T>{N - n}, K, N, a, b + n, c + n);
+  for (; n + 2 * size <= N; n += 2 * size) tile<R, 2>(Whole(), K, N, a, b + n, c + n);
+  for (; n + size <= N; n += size) tile<R, 1>(Whole(), K, N, a, b + n, c + n);
+  if (n < N) tile<R, 1>(Part{N - n}, K, N, a, b + n, c + n);
 }
 
 template <class T>

@@ -108,10 +108,11 @@ template <class T> Array<T> rounded(const ChannelRows& rows, std::size_t i) {
 template <class T> Tensor<T> to_rows(const Tensor<T>& x, const ChannelLayout& layout) {
   return layout.L == 1 ? x : transpose(x.detach());
 }
-template <class T> Array<T> from_rows(Array<T>&& rows, const ChannelLayout& layout, const Shape& shape) {
+template <class T> Array<T> from_rows(Array<T>&& rows, const ChannelLayout& layout) {
   if (layout.L == 1) return std::move(rows);
   const NoGrad guard;
-  return shared_array(transpose(Tensor<T>(std::move(rows))).value(), shape);
+  const Tensor<T> x = transpose(Tensor<T>(std::move(rows)));
+  return shared_array(x.value(), x.shape());
 }
 
 template <class T>
@@ -203,52 +204,50 @@ template <class T>
 Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy) {
   const Tensor<T> rows_x = to_rows(x, saved.layout), rows_dy = to_rows(dy, saved.layout);
   Array<T> dx = saved.dx(rows_x, gamma, rows_dy, saved.sums(rows_x, rows_dy));
-  return record(
-      "batch_norm_dx", from_rows(std::move(dx), saved.layout, x.shape()), {&x, &gamma, &dy}, [saved](Backward<T>& b) {
-        if (grad_enabled())
-          return backward_by_reference(b, 3, [&](const std::vector<Tensor<T>>& in) {
-            return saved.batch
-                       ? reference::batch_norm_dx(in[0], in[1], in[2], saved.eps)
-                       : affine(in[2] * per_channel(Tensor<T>(rounded<T>(saved.stats, 2)), in[2]), in[1], Tensor<T>());
-          });
-        const ChannelLayout& layout = saved.layout;
-        const Shape& shape = b.input(0).shape();
-        const Tensor<T>& g = b.input(1);
-        const Tensor<T> xs = to_rows(b.input(0), layout), ggx = to_rows(b.dz(), layout);
-        const ChannelRows of_ggx = saved.sums(xs, ggx);  // S(.), S(. xhat)
-        if (b.needs(2)) b.add(2, from_rows(saved.dx(xs, g, ggx, of_ggx), layout, shape));
-        if (!b.needs(0) && !b.needs(1)) return;
-
-        const Tensor<T> dys = to_rows(b.input(2), layout);
-        const ChannelRows of_dy = saved.sums(xs, dys);
-        // S(ggx dy): the sums of dy over an x of ggx, not normalised
-        Saved<T> products{ChannelRows(layout.C), layout, 0, false};
-        std::fill_n(products.stats.row(2), layout.C, 1.0);
-        const ChannelRows of_both = products.sums(ggx, dys);
-
-        const double m = static_cast<double>(layout.m());
-        ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
-        for (std::size_t c = 0; c < layout.C && layout.m() > 0; ++c) {
-          const double s = saved.stats.row(2)[c], A = of_ggx.row(0)[c], R = of_ggx.row(1)[c], B = of_dy.row(0)[c],
-                       Q = of_dy.row(1)[c], P = of_both.row(1)[c];
-          d_gamma.row(0)[c] = saved.batch ? s * (P - A * B / m - R * Q / m) : s * P;
-          const double scale = (g.defined() ? static_cast<double>(g.data()[c]) : 1) * s * s / m;
-          k.row(0)[c] = scale * s * (A * B / m - P + 3 * Q * R / m);
-          k.row(1)[c] = -scale * R;
-          k.row(2)[c] = -scale * Q;
-          k.row(3)[c] = B / m;
-          k.row(4)[c] = A / m;
-        }
-        if (b.needs(1)) b.add(1, rounded<T>(d_gamma, 0));
-        if (!b.needs(0)) return;
-        Array<T> d = full_array<T>(xs.shape(), T(0));
-        if (saved.batch)
-          for_channels(layout, [&](kernels::Extent e) {
-            kernels::table<T>().batch_norm_ddx(e, xs.data(), dys.data(), ggx.data(), saved.stats.view(),
-                                               {k.row(0), k.row(1), k.row(2), k.row(3), k.row(4)}, d.data());
-          });
-        b.add(0, from_rows(std::move(d), layout, shape));
+  return record("batch_norm_dx", from_rows(std::move(dx), saved.layout), {&x, &gamma, &dy}, [saved](Backward<T>& b) {
+    if (grad_enabled())
+      return backward_by_reference(b, 3, [&](const std::vector<Tensor<T>>& in) {
+        return saved.batch
+                   ? reference::batch_norm_dx(in[0], in[1], in[2], saved.eps)
+                   : affine(in[2] * per_channel(Tensor<T>(rounded<T>(saved.stats, 2)), in[2]), in[1], Tensor<T>());
       });
+    const ChannelLayout& layout = saved.layout;
+    const Tensor<T>& g = b.input(1);
+    const Tensor<T> xs = to_rows(b.input(0), layout), ggx = to_rows(b.dz(), layout);
+    const ChannelRows of_ggx = saved.sums(xs, ggx);  // S(.), S(. xhat)
+    if (b.needs(2)) b.add(2, from_rows(saved.dx(xs, g, ggx, of_ggx), layout));
+    if (!b.needs(0) && !b.needs(1)) return;
+
+    const Tensor<T> dys = to_rows(b.input(2), layout);
+    const ChannelRows of_dy = saved.sums(xs, dys);
+    // S(ggx dy): the sums of dy over an x of ggx, not normalised
+    Saved<T> products{ChannelRows(layout.C), layout, 0, false};
+    std::fill_n(products.stats.row(2), layout.C, 1.0);
+    const ChannelRows of_both = products.sums(ggx, dys);
+
+    const double m = static_cast<double>(layout.m());
+    ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
+    for (std::size_t c = 0; c < layout.C && layout.m() > 0; ++c) {
+      const double s = saved.stats.row(2)[c], A = of_ggx.row(0)[c], R = of_ggx.row(1)[c], B = of_dy.row(0)[c],
+                   Q = of_dy.row(1)[c], P = of_both.row(1)[c];
+      d_gamma.row(0)[c] = saved.batch ? s * (P - A * B / m - R * Q / m) : s * P;
+      const double scale = (g.defined() ? static_cast<double>(g.data()[c]) : 1) * s * s / m;
+      k.row(0)[c] = scale * s * (A * B / m - P + 3 * Q * R / m);
+      k.row(1)[c] = -scale * R;
+      k.row(2)[c] = -scale * Q;
+      k.row(3)[c] = B / m;
+      k.row(4)[c] = A / m;
+    }
+    if (b.needs(1)) b.add(1, rounded<T>(d_gamma, 0));
+    if (!b.needs(0)) return;
+    Array<T> d = full_array<T>(xs.shape(), T(0));
+    if (saved.batch)
+      for_channels(layout, [&](kernels::Extent e) {
+        kernels::table<T>().batch_norm_ddx(e, xs.data(), dys.data(), ggx.data(), saved.stats.view(),
+                                           {k.row(0), k.row(1), k.row(2), k.row(3), k.row(4)}, d.data());
+      });
+    b.add(0, from_rows(std::move(d), layout));
+  });
 }
 
 template <class T> Tensor<T> dgamma_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& dy) {
@@ -259,11 +258,10 @@ template <class T> Tensor<T> dgamma_op(const Saved<T>& saved, const Tensor<T>& x
         return sum(in[1] * saved.xhat(in[0]), in[0].shape().size() == 3 ? Axes{0, 2} : Axes{0});
       });
     const ChannelLayout& layout = saved.layout;
-    const Shape& shape = b.input(0).shape();
     const Tensor<T> xs = to_rows(b.input(0), layout), dys = to_rows(b.input(1), layout);
     const Tensor<T>& ggg = b.dz();
-    if (b.needs(0)) b.add(0, from_rows(saved.dx(xs, ggg, dys, saved.sums(xs, dys)), layout, shape));
-    if (b.needs(1)) b.add(1, from_rows(normalised(xs, ggg, Tensor<T>(), saved.stats, layout), layout, shape));
+    if (b.needs(0)) b.add(0, from_rows(saved.dx(xs, ggg, dys, saved.sums(xs, dys)), layout));
+    if (b.needs(1)) b.add(1, from_rows(normalised(xs, ggg, Tensor<T>(), saved.stats, layout), layout));
   });
 }
 
@@ -278,7 +276,7 @@ template <class T> void backward(Backward<T>& b, const Saved<T>& saved) {
   const Tensor<T> rows_x = to_rows(x, saved.layout), rows_dy = to_rows(dy, saved.layout);
   const bool wanted = b.needs(1) || b.needs(2) || saved.batch;
   const ChannelRows sums = wanted ? saved.sums(rows_x, rows_dy) : ChannelRows(saved.layout.C, 2);
-  if (b.needs(0)) b.add(0, from_rows(saved.dx(rows_x, gamma, rows_dy, sums), saved.layout, x.shape()));
+  if (b.needs(0)) b.add(0, from_rows(saved.dx(rows_x, gamma, rows_dy, sums), saved.layout));
   if (b.needs(1)) b.add(1, rounded<T>(sums, 1));
   if (b.needs(2)) b.add(2, rounded<T>(sums, 0));
 }
@@ -327,7 +325,7 @@ BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const 
     stats.row(2)[c] = batch_inv_std(batch.m2(c) / static_cast<double>(layout.m()), eps);
   Array<T> y = normalised(rows, gamma, beta, stats, layout);
   Tensor<T> result =
-      record("batch_norm", from_rows(std::move(y), layout, x.shape()), {&x, &gamma, &beta},
+      record("batch_norm", from_rows(std::move(y), layout), {&x, &gamma, &beta},
              [saved = Saved<T>{std::move(stats), layout, eps, true}](Backward<T>& b) { backward(b, saved); });
   return {std::move(result), std::move(batch)};
 }
@@ -349,7 +347,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
     stats.row(2)[c] = inv_std_of(static_cast<double>(running_var(c)), eps);
   }
   Array<T> y = normalised(to_rows(x, layout), gamma, beta, stats, layout);
-  return record("batch_norm", from_rows(std::move(y), layout, x.shape()), {&x, &gamma, &beta},
+  return record("batch_norm", from_rows(std::move(y), layout), {&x, &gamma, &beta},
                 [saved = Saved<T>{std::move(stats), layout, eps, false}](Backward<T>& b) { backward(b, saved); });
 }
 
