@@ -27,11 +27,13 @@ template <class T> Array<T> make_array(memory::Buffer<T>&& buffer, const Shape& 
 }
 
 /// An array of the given shape; its elements are not initialised. Throws std::bad_alloc.
-template <class T> Array<T> empty_array(const Shape& shape) { return Array<T>(shape); }
+template <class T> Array<T> empty_array(const Shape& shape) {
+  return make_array(memory::Buffer<T>(size_of(shape)), shape);
+}
 
 /// An array of the given shape, filled with `value`. Throws std::bad_alloc.
 template <class T> Array<T> full_array(const Shape& shape, T value) {
-  Array<T> array(shape);
+  Array<T> array = empty_array<T>(shape);
   std::fill_n(array.data(), array.size(), value);
   return array;
 }

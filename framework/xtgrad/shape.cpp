@@ -6,11 +6,7 @@
 
 namespace xtgrad {
 
-std::size_t size_of(const Shape& shape) {
-  std::size_t size = 1;
-  for (const std::size_t extent : shape) size *= extent;
-  return size;
-}
+void memory::fail_rank(std::size_t rank) { fail("shape: {} axes, and an array has {} at most", rank, kMaxRank); }
 
 std::string to_string(const Shape& shape) {
   std::string text = "(";

@@ -7,15 +7,19 @@
 #include <cstddef>
 #include <string>
 
-#include "xtgrad/xtensor.hpp"
+#include "xtgrad/inline_vector.hpp"
 
 namespace xtgrad {
 
-/// Extents of the axes, outermost first; empty for a scalar. Up to four axes live inside the object.
-using Shape = xt::svector<std::size_t, 4>;
+/// Extents of the axes, outermost first; empty for a scalar.
+using Shape = memory::InlineVector<std::size_t>;
 
 /// Number of elements: the product of the extents, 1 for a scalar.
-std::size_t size_of(const Shape& shape);
+inline std::size_t size_of(const Shape& shape) noexcept {
+  std::size_t size = 1;
+  for (const std::size_t extent : shape) size *= extent;
+  return size;
+}
 
 /// "(32, 5)"; "(4,)" for one axis and "()" for a scalar, as numpy prints them.
 std::string to_string(const Shape& shape);

@@ -46,7 +46,7 @@ TEST(ForEachRun, CoversEveryElementOfEveryPairOfShapesOnce) {
     if (shapes[i].size() < kMost)
       for (std::size_t extent : {std::size_t{1}, 5 - shapes[i].size()}) {
         Shape longer{extent};
-        longer.insert(longer.end(), shapes[i].begin(), shapes[i].end());
+        for (const std::size_t more : shapes[i]) longer.push_back(more);
         shapes.push_back(longer);
       }
   for (const Shape& a : shapes)

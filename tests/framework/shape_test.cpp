@@ -15,6 +15,28 @@ TEST(Shape, HasTheProductOfItsExtentsAsSize) {
   EXPECT_EQ(size_of({2, 0, 4}), 0U);
 }
 
+TEST(Shape, ConvertsFromTheShapesOfOthers) {
+  const xt::xarray<float> a = xt::zeros<float>({2, 3});
+  const std::array<int, 2> b{2, 3};
+  EXPECT_EQ(Shape(a.shape()), (Shape{2, 3}));
+  EXPECT_EQ(Shape(b), (Shape{2, 3}));
+  EXPECT_TRUE((Shape{2, 3} == a.shape()));
+  EXPECT_FALSE((Shape{3, 2} == a.shape()));
+  EXPECT_FALSE((Shape{2} == a.shape()));
+}
+
+TEST(Shape, HasEightAxesAtMost) {
+  EXPECT_EQ(Shape(8, 1).size(), 8U);
+  const auto is_refused = [](const std::string& message) {
+    EXPECT_EQ(message, "shape: 9 axes, and an array has 8 at most");
+  };
+  is_refused(error<std::invalid_argument>([] { Shape(9, 1); }));
+  is_refused(error<std::invalid_argument>([] { Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}; }));
+  is_refused(error<std::invalid_argument>([] { Shape(8, 1).push_back(1); }));
+  const xt::xarray<float> nine = xt::zeros<float>({1, 1, 1, 1, 1, 1, 1, 1, 1});
+  is_refused(error<std::invalid_argument>([&] { Array<float>{nine}; }));
+}
+
 TEST(Shape, PrintsAsInNumpy) {
   EXPECT_EQ(to_string(Shape{}), "()");
   EXPECT_EQ(to_string(Shape{4}), "(4,)");

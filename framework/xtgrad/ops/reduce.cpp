@@ -50,7 +50,7 @@ template <class T> Array<T> summed(const Array<T>& x, const Shape& kept, const S
 // The shape of x with extent 1 at the given axes.
 Shape kept_shape(const char* op, const Shape& shape, const Axes& axes) {
   Shape kept = shape;
-  xt::svector<bool, 4> named(shape.size(), false);
+  memory::InlineVector<bool> named(shape.size(), false);
   for (const std::ptrdiff_t axis : axes) {
     const std::size_t a = normalise_axis(op, axis, shape.size());
     check(!named[a], "{}: axis {} is named twice", op, axis);
@@ -61,7 +61,7 @@ Shape kept_shape(const char* op, const Shape& shape, const Axes& axes) {
 }
 
 Shape without(const Shape& shape, const Axes& axes) {
-  xt::svector<bool, 4> named(shape.size(), false);
+  memory::InlineVector<bool> named(shape.size(), false);
   for (const std::ptrdiff_t axis : axes) named[normalise_axis("sum", axis, shape.size())] = true;
   Shape rest;
   for (std::size_t a = 0; a < shape.size(); ++a)
@@ -125,7 +125,7 @@ template <class T> Labels argmax(const Tensor<T>& x) {
   check(!x.shape().empty() && x.shape().back() > 0, "argmax: input is {}, expected (..., C)", x.shape());
   Shape rows = x.shape();
   const std::size_t C = rows.back();
-  rows.pop_back();
+  rows.resize(rows.size() - 1);
   Labels positions = empty_array<std::int64_t>(rows);
   for (std::size_t n = 0; n < positions.size(); ++n)
     positions.data()[n] = std::max_element(x.data() + n * C, x.data() + (n + 1) * C) - (x.data() + n * C);
