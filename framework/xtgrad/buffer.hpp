@@ -9,10 +9,10 @@
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
-#include <iterator>
 #include <memory>
 #include <utility>
 
+#include "xtgrad/contiguous.hpp"
 #include "xtgrad/memory.hpp"
 
 // Not in xtgrad itself: arrays name this type, and xtensor's unqualified calls of mean, exp and the like would find
@@ -20,20 +20,10 @@
 namespace xtgrad::memory {
 
 /// A counted block of `size` elements, aligned to kAlignment. Elements are not initialised.
-template <class T> class Buffer {
+template <class T> class Buffer : public Contiguous<Buffer<T>, T> {
  public:
   using allocator_type = std::allocator<T>;
-  using value_type = T;
-  using size_type = std::size_t;
-  using difference_type = std::ptrdiff_t;
-  using reference = T&;
-  using const_reference = const T&;
-  using pointer = T*;
-  using const_pointer = const T*;
-  using iterator = T*;
-  using const_iterator = const T*;
-  using reverse_iterator = std::reverse_iterator<iterator>;
-  using const_reverse_iterator = std::reverse_iterator<const_iterator>;
+  using typename Contiguous<Buffer, T>::size_type;
 
   Buffer() noexcept = default;
   explicit Buffer(size_type size) : data_(allocate(size)), size_(size) {}
@@ -92,28 +82,9 @@ template <class T> class Buffer {
   }
 
   allocator_type get_allocator() const noexcept { return {}; }
-  bool empty() const noexcept { return size_ == 0; }
   size_type size() const noexcept { return size_; }
   T* data() noexcept { return data_; }
   const T* data() const noexcept { return data_; }
-  T& operator[](size_type i) noexcept { return data_[i]; }
-  const T& operator[](size_type i) const noexcept { return data_[i]; }
-  T& front() noexcept { return data_[0]; }
-  const T& front() const noexcept { return data_[0]; }
-  T& back() noexcept { return data_[size_ - 1]; }
-  const T& back() const noexcept { return data_[size_ - 1]; }
-  iterator begin() noexcept { return data_; }
-  iterator end() noexcept { return data_ + size_; }
-  const_iterator begin() const noexcept { return data_; }
-  const_iterator end() const noexcept { return data_ + size_; }
-  const_iterator cbegin() const noexcept { return begin(); }
-  const_iterator cend() const noexcept { return end(); }
-  reverse_iterator rbegin() noexcept { return reverse_iterator(end()); }
-  reverse_iterator rend() noexcept { return reverse_iterator(begin()); }
-  const_reverse_iterator rbegin() const noexcept { return const_reverse_iterator(end()); }
-  const_reverse_iterator rend() const noexcept { return const_reverse_iterator(begin()); }
-  const_reverse_iterator crbegin() const noexcept { return rbegin(); }
-  const_reverse_iterator crend() const noexcept { return rend(); }
 
   friend bool operator==(const Buffer& a, const Buffer& b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end());

@@ -7,9 +7,9 @@
 #include <concepts>
 #include <cstddef>
 #include <initializer_list>
-#include <iterator>
 #include <ranges>
 
+#include "xtgrad/contiguous.hpp"
 #include "xtgrad/xtensor.hpp"
 
 // Not in xtgrad itself, as Buffer is not: arrays name this type.
@@ -21,19 +21,9 @@ inline constexpr std::size_t kMaxRank = 8;
 [[noreturn]] void fail_rank(std::size_t rank);
 
 /// Up to kMaxRank numbers. Whatever would make it longer throws std::invalid_argument.
-template <class V> class InlineVector {
+template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
  public:
-  using value_type = V;
   using size_type = std::size_t;
-  using difference_type = std::ptrdiff_t;
-  using reference = V&;
-  using const_reference = const V&;
-  using pointer = V*;
-  using const_pointer = const V*;
-  using iterator = V*;
-  using const_iterator = const V*;
-  using reverse_iterator = std::reverse_iterator<iterator>;
-  using const_reverse_iterator = std::reverse_iterator<const_iterator>;
 
   InlineVector() noexcept = default;
   explicit InlineVector(size_type size, V value = 0) {
@@ -43,7 +33,7 @@ template <class V> class InlineVector {
   InlineVector(std::initializer_list<V> values) : InlineVector(values.begin(), values.end()) {}
   template <std::forward_iterator It> InlineVector(It first, It last) {
     resize(static_cast<size_type>(std::distance(first, last)));
-    std::transform(first, last, begin(), [](auto value) { return static_cast<V>(value); });
+    std::transform(first, last, values_.data(), [](auto value) { return static_cast<V>(value); });
   }
   /// From another container of numbers, such as the shape of an xt::xarray.
   template <std::ranges::forward_range R>
@@ -57,31 +47,12 @@ template <class V> class InlineVector {
   }
   void push_back(V value) {
     resize(size_ + 1);
-    back() = value;
+    values_[size_ - 1] = value;
   }
 
-  bool empty() const noexcept { return size_ == 0; }
   size_type size() const noexcept { return size_; }
   V* data() noexcept { return values_.data(); }
   const V* data() const noexcept { return values_.data(); }
-  V& operator[](size_type i) noexcept { return values_[i]; }
-  const V& operator[](size_type i) const noexcept { return values_[i]; }
-  V& front() noexcept { return values_[0]; }
-  const V& front() const noexcept { return values_[0]; }
-  V& back() noexcept { return values_[size_ - 1]; }
-  const V& back() const noexcept { return values_[size_ - 1]; }
-  iterator begin() noexcept { return data(); }
-  iterator end() noexcept { return data() + size_; }
-  const_iterator begin() const noexcept { return data(); }
-  const_iterator end() const noexcept { return data() + size_; }
-  const_iterator cbegin() const noexcept { return begin(); }
-  const_iterator cend() const noexcept { return end(); }
-  reverse_iterator rbegin() noexcept { return reverse_iterator(end()); }
-  reverse_iterator rend() noexcept { return reverse_iterator(begin()); }
-  const_reverse_iterator rbegin() const noexcept { return const_reverse_iterator(end()); }
-  const_reverse_iterator rend() const noexcept { return const_reverse_iterator(begin()); }
-  const_reverse_iterator crbegin() const noexcept { return rbegin(); }
-  const_reverse_iterator crend() const noexcept { return rend(); }
 
   friend bool operator==(const InlineVector& a, const InlineVector& b) noexcept {
     if (a.size_ != b.size_) return false;

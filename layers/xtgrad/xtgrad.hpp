@@ -3,8 +3,6 @@
 
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/data/dataset.hpp"
-#include "xtgrad/derivatives.hpp"
-#include "xtgrad/dot.hpp"
 #include "xtgrad/init.hpp"
 #include "xtgrad/layers/activations.hpp"
 #include "xtgrad/layers/batch_norm1d.hpp"

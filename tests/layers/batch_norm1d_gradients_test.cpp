@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "batch_norm1d.hpp"
-#include "xtgrad/gradcheck/gradcheck.hpp"
+#include "xtgrad/inspect/gradcheck.hpp"
 
 namespace xtgrad {
 namespace {

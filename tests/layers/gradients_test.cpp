@@ -11,7 +11,7 @@
 #include <set>
 #include <span>
 
-#include "xtgrad/gradcheck/gradcheck.hpp"
+#include "xtgrad/inspect/gradcheck.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {

@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "oracle.hpp"
+#include "xtgrad/inspect/dot.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {

@@ -6,7 +6,7 @@
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/batchnorm/layers.hpp"
 #include "xtgrad/check.hpp"
-#include "xtgrad/derivatives.hpp"
+#include "xtgrad/inspect/derivatives.hpp"
 #include "xtgrad/layers/linear.hpp"
 #include "xtgrad/ops/elementwise.hpp"
 #include "xtgrad/ops/losses.hpp"

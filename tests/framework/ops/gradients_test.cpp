@@ -9,7 +9,7 @@
 
 #include "../support.hpp"
 #include "xtgrad/autograd.hpp"
-#include "xtgrad/gradcheck/gradcheck.hpp"
+#include "xtgrad/inspect/gradcheck.hpp"
 #include "xtgrad/ops/batch_norm.hpp"
 #include "xtgrad/ops/elementwise.hpp"
 #include "xtgrad/ops/losses.hpp"

@@ -1,6 +1,6 @@
-#include "xtgrad/dot.hpp"
+#include "xtgrad/inspect/dot.hpp"
 
-#include "support.hpp"
+#include "../support.hpp"
 #include "xtgrad/ops/elementwise.hpp"
 #include "xtgrad/ops/matmul.hpp"
 #include "xtgrad/ops/rearrange.hpp"

@@ -1,6 +1,6 @@
-#include "xtgrad/derivatives.hpp"
+#include "xtgrad/inspect/derivatives.hpp"
 
-#include "support.hpp"
+#include "../support.hpp"
 #include "xtgrad/ops/elementwise.hpp"
 #include "xtgrad/ops/matmul.hpp"
 #include "xtgrad/ops/reduce.hpp"

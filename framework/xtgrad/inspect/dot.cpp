@@ -1,4 +1,4 @@
-#include "xtgrad/dot.hpp"
+#include "xtgrad/inspect/dot.hpp"
 
 #include <algorithm>
 #include <map>

@@ -1,4 +1,4 @@
-#include "xtgrad/gradcheck/gradcheck.hpp"
+#include "xtgrad/inspect/gradcheck.hpp"
 
 #include "../support.hpp"
 #include "xtgrad/autograd.hpp"

@@ -1,4 +1,4 @@
-#include "xtgrad/derivatives.hpp"
+#include "xtgrad/inspect/derivatives.hpp"
 
 #include "xtgrad/check.hpp"
 #include "xtgrad/ops/elementwise.hpp"
