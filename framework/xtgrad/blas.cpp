@@ -18,12 +18,12 @@ extern "C" void openblas_set_num_threads(int count);
 namespace xtgrad::blas {
 namespace {
 
-// Up to so many multiply-adds our own kernel is taken, except for columns that fill less than half of a register.
-constexpr double kSmall = 1 << 14;
-constexpr long kNarrow = 8;
+// Up to so many multiply-adds our own kernel is taken, unless it wastes more than a quarter as many, and more than the call
+// of a BLAS costs, on filling up its tiles of four rows and registers of up to 64 bytes.
+constexpr long kSmall = 1 << 18, kFewWasted = 1 << 12;
 // From so many on a product is computed in two pieces, and a multiple of kLarge in more: each piece packs an operand of its
 // own, so that few and large ones are better.
-constexpr double kWorthSplitting = 1e7, kLarge = 2e9;
+constexpr long kWorthSplitting = 10'000'000, kLarge = 2'000'000'000;
 constexpr long kTile = 16;  // rows or columns that OpenBLAS computes together
 
 cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxxblas::Trans; }
@@ -38,8 +38,9 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
     std::fill_n(C, M * N, T(0));
     return;
   }
-  const double work = static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
-  if (work <= kSmall && (b == Op::plain ? N >= kNarrow : N * K <= kernels::kSmallMatrix))
+  constexpr long lanes = 64 / sizeof(T);
+  const long work = M * N * K, filled = (M + 3) / 4 * 4 * ((N + lanes - 1) / lanes * lanes) * K;
+  if (work <= kSmall && K <= kernels::kSmallDepth && filled - work <= std::max(kFewWasted, work / 4))
     return kernels::table<T>().small_matmul(a == Op::transposed, b == Op::transposed, M, N, K, A, B, C);
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
@@ -50,7 +51,7 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
                   A + row * (a == Op::plain ? lda : 1), lda, B + column * (b == Op::plain ? 1 : ldb), ldb, T(0),
                   C + row * N + column, n);
   };
-  const long pieces = work < kWorthSplitting ? 1 : 2 + static_cast<long>(work / kLarge);
+  const long pieces = work < kWorthSplitting ? 1 : 2 + work / kLarge;
   // The longer side, in multiples of what OpenBLAS computes at a time.
   const long side = std::max(M, N), block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
   parallel_for(side, block, [&](long first, long last) {

@@ -54,6 +54,16 @@ TYPED_TEST(Gemm, AgreesWithTheDefinitionForEveryTranspositionAndSize) {
           for (const long K : {1, 4, 33}) expect_product<TypeParam>(a, b, M, N, K);
 }
 
+// Up to which size and shape the small kernel is taken.
+TYPED_TEST(Gemm, AgreesWithTheDefinitionOnBothSidesOfTheKernelsLimits) {
+  for (const Op a : {Op::plain, Op::transposed})
+    for (const Op b : {Op::plain, Op::transposed}) {
+      for (const long M : {1, 2, 3, 4, 5, 6, 7, 8, 9, 64, 65})
+        for (const long N : {15, 16, 17, 60, 64, 65}) expect_product<TypeParam>(a, b, M, N, 64);
+      for (const long K : {511, 512, 513}) expect_product<TypeParam>(a, b, 4, 32, K);
+    }
+}
+
 TYPED_TEST(Gemm, AgreesWithTheDefinitionWhereItIsSplitIntoPieces) {
   for (const Op a : {Op::plain, Op::transposed})
     for (const Op b : {Op::plain, Op::transposed}) {

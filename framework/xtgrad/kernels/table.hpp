@@ -29,8 +29,8 @@ struct Channels {
   const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
 };
 
-/// The most elements of a matrix that small_matmul transposes.
-constexpr long kSmallMatrix = 1024;
+/// The largest K of small_matmul, which copies that many rows of a few columns of B.
+constexpr long kSmallDepth = 512;
 
 /// Channels [first, last) of an array (m, C).
 struct Extent {
@@ -68,7 +68,7 @@ template <class T> struct Table {
   /// z (m, C) += row (C)
   void (*add_row)(long m, long C, const T* row, T* z);
 
-  /// C (M, N) = op(A) (M, K) op(B) (K, N) as in blas.hpp; a B that is to be transposed has at most kSmallMatrix elements
+  /// C (M, N) = op(A) (M, K) op(B) (K, N) as in blas.hpp, K at most kSmallDepth
   void (*small_matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, const T* B, T* C);
 
   /// x (m, C) -> shift, offset and sum of squared deviations m2, each (C)
