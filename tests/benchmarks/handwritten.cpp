@@ -1,7 +1,8 @@
 // The floor: what the cases cost without autograd, as loops over registers of floats and OpenBLAS's products.
 //
 // Nothing is allocated in a step, gradients are overwritten, and what can be done in one pass over memory is. A bias
-// before a BatchNorm1d only moves the running mean, so that only that is given it. Rows of activations lie an odd number
+// before a BatchNorm1d only moves the running mean, so that only that is given it. Weights lie as (inputs, outputs), whose
+// product with the inputs OpenBLAS computes faster than that with their transpose. Rows of activations lie an odd number
 // of cache lines apart, so that a column of them does not fall into one set of the cache, and are padded with zeros to
 // whole registers, so that loops have no rest. With threads, each does its share of every product and loop.
 #include <cblas.h>
@@ -191,7 +192,12 @@ class Net {
       place(layer.bias, layer.d_bias, layer.outputs);
       place(layer.gamma, layer.d_gamma, layer.outputs);
       place(layer.beta, layer.d_beta, layer.outputs);
-      std::copy(start_.layers[l].weight.begin(), start_.layers[l].weight.end(), layer.weight);
+      const auto& weight = start_.layers[l].weight;
+      std::copy(weight.begin(), weight.end(), layer.weight);
+      if (l + 1 < layers_.size())
+        for (long i = 0; i < layer.inputs; ++i)
+          for (long o = 0; o < layer.outputs; ++o)
+            layer.weight[i * layer.outputs + o] = weight[static_cast<std::size_t>(o * layer.inputs + i)];
       std::copy(start_.layers[l].bias.begin(), start_.layers[l].bias.end(), layer.bias);
       std::fill_n(layer.gamma, layer.outputs, 1.0F);
       for (Buffer* b : {&layer.running_mean, &layer.running_var, &layer.mean, &layer.inv_std})
@@ -199,7 +205,7 @@ class Net {
       std::fill_n(static_cast<float*>(layer.running_var), layer.outputs, 1.0F);
       for (Buffer* b : {&layer.z, &layer.h, &layer.d}) *b = Buffer(N * layer.stride);
     }
-    // The last layer's values are transposed, classes by rows: the softmax then runs over rows, a register of them at
+    // The last layer's values and weights are transposed, classes by rows: the softmax then runs over rows, a register of them at
     // a time.
     Layer& last = layers_.back();
     last.stride = stride_of(N);
@@ -241,8 +247,8 @@ class Net {
   void multiply(const Member& member, std::size_t l) {
     const Layer& layer = layers_[l];
     if (l + 1 < layers_.size())
-      product(member, CblasNoTrans, CblasTrans, N, layer.outputs, layer.inputs, input(l), input_stride(l), layer.weight,
-              layer.inputs, layer.z, layer.stride);
+      product(member, CblasNoTrans, CblasNoTrans, N, layer.outputs, layer.inputs, input(l), input_stride(l),
+              layer.weight, layer.outputs, layer.z, layer.stride);
     else if (member.index == 0)
       product({}, CblasNoTrans, CblasTrans, layer.outputs, N, layer.inputs, layer.weight, layer.inputs, input(l),
               input_stride(l), layer.z, layer.stride);
@@ -277,12 +283,16 @@ class Net {
     for (std::size_t l = layers_.size(); l-- > 0;) {
       const Layer& layer = layers_[l];
       const bool is_last = l + 1 == layers_.size();
-      if (l > 0) {
-        product(member, is_last ? CblasTrans : CblasNoTrans, CblasNoTrans, N, layer.inputs, layer.outputs, layer.d,
-                layer.stride, layer.weight, layer.inputs, layers_[l - 1].d, layers_[l - 1].stride);
-      }
-      product(member, is_last ? CblasNoTrans : CblasTrans, CblasNoTrans, layer.outputs, layer.inputs, N, layer.d,
-              layer.stride, input(l), input_stride(l), layer.d_weight, layer.inputs);
+      if (l > 0)
+        product(member, is_last ? CblasTrans : CblasNoTrans, is_last ? CblasNoTrans : CblasTrans, N, layer.inputs,
+                layer.outputs, layer.d, layer.stride, layer.weight, is_last ? layer.inputs : layer.outputs,
+                layers_[l - 1].d, layers_[l - 1].stride);
+      if (is_last)
+        product(member, CblasNoTrans, CblasNoTrans, layer.outputs, layer.inputs, N, layer.d, layer.stride, input(l),
+                input_stride(l), layer.d_weight, layer.inputs);
+      else
+        product(member, CblasTrans, CblasNoTrans, layer.inputs, layer.outputs, N, input(l), input_stride(l), layer.d,
+                layer.stride, layer.d_weight, layer.outputs);
       member.wait();
       if (l > 0) {
         normalise_backward<Sigmoid>(member, layers_[l - 1]);
