@@ -67,7 +67,7 @@ template <unsigned long U, class T, class Columns>
                              T* C) {
   if (!transpose_b) return rows<4, U>(columns, M, K, a, B + n, N, C + n, N);
   constexpr long width = U * Lanes<T>::size;
-  T b[kSmallDepth * U * Lanes<T>::Batch::size];
+  alignas(sizeof(Lanes<T>)) T b[kSmallDepth * U * Lanes<T>::Batch::size];
   transpose(N - n, K, width, B + n * K, b);
   rows<4, U>(columns, M, K, a, b, width, C + n, N);
 }
