@@ -14,6 +14,7 @@
 #include "xtgrad/parallel.hpp"
 
 extern "C" void openblas_set_num_threads(int count);
+extern "C" char* openblas_get_corename();
 
 namespace xtgrad::blas {
 namespace {
@@ -61,6 +62,8 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
       piece(first, last - first, 0, N);
   });
 }
+
+const char* core_name() { return openblas_get_corename(); }
 
 template void gemm(Op, Op, long, long, long, const float*, const float*, float*);
 template void gemm(Op, Op, long, long, long, const double*, const double*, double*);

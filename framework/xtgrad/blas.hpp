@@ -13,4 +13,7 @@ enum class Op { plain, transposed };
 /// (K, M) if transposed, B likewise. Throws if an extent is beyond an int.
 template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C);
 
+/// The processor for which OpenBLAS has picked its kernels.
+const char* core_name();
+
 }  // namespace xtgrad::blas

@@ -1,8 +1,15 @@
 #include "xtgrad/random.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <locale>
 #include <numeric>
+#include <sstream>
+
+#include "xtgrad/check.hpp"
 
 namespace xtgrad {
 
@@ -50,6 +57,35 @@ template <class T> Tensor<T> Generator::normal(const Shape& shape, double mean, 
   Array<T> x = empty_array<T>(shape);
   for (T& value : x.storage()) value = static_cast<T>(mean + std * normal());
   return x;
+}
+
+// The engine gives its state away, and takes it, as numbers in text only. The last two are the spare.
+Labels Generator::state() const {
+  std::stringstream text;
+  text.imbue(std::locale::classic());
+  text << engine_;
+  std::vector<std::uint64_t> numbers(std::istream_iterator<std::uint64_t>(text), {});
+  numbers.push_back(has_spare_ ? 1 : 0);
+  numbers.push_back(std::bit_cast<std::uint64_t>(spare_));
+  Labels state = empty_array<std::int64_t>({numbers.size()});
+  std::ranges::transform(numbers, state.data(), [](std::uint64_t n) { return static_cast<std::int64_t>(n); });
+  return state;
+}
+
+Generator Generator::from_state(const Labels& state) {
+  // The engine would take any position in its state, and read there.
+  constexpr std::size_t n = std::mt19937_64::state_size;
+  check(state.shape() == Shape{n + 3} && state(n) >= 0 && state(n) <= static_cast<std::int64_t>(n) &&
+            (state(n + 1) == 0 || state(n + 1) == 1),
+        "Generator: {} numbers do not hold its state", state.size());
+  std::stringstream text;
+  text.imbue(std::locale::classic());
+  for (std::size_t i = 0; i <= n; ++i) text << static_cast<std::uint64_t>(state(i)) << ' ';
+  Generator generator;
+  text >> generator.engine_;
+  generator.has_spare_ = state(n + 1) == 1;
+  generator.spare_ = std::bit_cast<double>(state(n + 2));
+  return generator;
 }
 
 template Tensor<float> Generator::uniform(const Shape&, double, double);

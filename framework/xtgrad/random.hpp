@@ -31,6 +31,14 @@ class Generator {
   template <class T> Tensor<T> uniform(const Shape& shape, double low, double high);
   template <class T> Tensor<T> normal(const Shape& shape, double mean = 0, double std = 1);
 
+  /// All that its draws depend on, the spare normal included, as whole numbers.
+  Labels state() const;
+  /// The generator of such numbers. Throws std::invalid_argument if they are none.
+  static Generator from_state(const Labels& state);
+
+  /// Whether they will draw the same.
+  friend bool operator==(const Generator&, const Generator&) = default;
+
  private:
   std::mt19937_64 engine_;
   double spare_ = 0;

@@ -1,4 +1,4 @@
-// The framework and the layers: everything but the optional libraries.
+// The framework, the layers and the loader: everything but what is linked on its own.
 #pragma once
 
 #include "xtgrad/autograd.hpp"

@@ -1,12 +1,15 @@
 #!/bin/sh
-# pkg_config.sh PREFIX COMPILER PROGRAM: compiles one file with what plain pkg-config says, and runs it.
+# pkg_config.sh PREFIX COMPILER PROGRAM OUTPUT PACKAGE...: compiles one file with what plain pkg-config says of the packages,
+# runs it, and looks for the output.
 set -eu
 
-pc=$(find "$1" -name xtgrad.pc)
+prefix=$1 compiler=$2 source=$3 output=$4
+shift 4
+pc=$(find "$prefix" -name xtgrad.pc)
 PKG_CONFIG_PATH=$(dirname "$pc")
 export PKG_CONFIG_PATH
 program=$(mktemp)
 trap 'rm -f "$program"' EXIT
 # shellcheck disable=SC2046 # flags are words
-"$2" -std=c++20 "$3" $(pkg-config --cflags --libs xtgrad) -o "$program"
-"$program" | grep -q '^test accuracy: 0\.9'
+"$compiler" -std=c++20 "$source" $(pkg-config --cflags --libs "$@") -o "$program"
+"$program" | grep -q "$output"

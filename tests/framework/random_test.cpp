@@ -10,6 +10,7 @@
 namespace xtgrad {
 namespace {
 
+using test::error;
 using test::values;
 
 constexpr std::size_t kDraws = 200'000;
@@ -239,6 +240,35 @@ TEST(DefaultGenerator, BelongsToItsThread) {
   std::thread([&] { elsewhere = default_generator().uniform(); }).join();
   EXPECT_EQ(elsewhere, Generator(0).uniform());
   EXPECT_EQ(default_generator().uniform(), Generator(42).uniform());
+}
+
+TEST(Generator, GoesOnFromItsState) {
+  Generator a(3);
+  for (int draws = 0; draws < 700; ++draws) {  // past the end of the engine's 312 numbers, with and without a spare
+    Generator b = Generator::from_state(a.state());
+    ASSERT_EQ(b, a);
+    const double normal = a.normal();
+    ASSERT_EQ(b.normal(), normal);
+    ASSERT_EQ(b.state(), a.state());
+  }
+}
+
+TEST(Generator, RefusesAStateThatIsNone) {
+  // The engine's 312 numbers, the position in them, whether there is a spare, and the spare.
+  const Labels state = Generator(3).state();
+  ASSERT_EQ(state.size(), 315U);
+  const auto is_refused = [&](std::size_t at, std::int64_t value) {
+    Labels wrong = state;
+    wrong(at) = value;
+    EXPECT_EQ(error([&] { Generator::from_state(wrong); }), "Generator: 315 numbers do not hold its state");
+  };
+  is_refused(312, 313);
+  is_refused(312, -1);
+  is_refused(313, 2);
+  is_refused(313, -1);
+  EXPECT_NE(error([] { Generator::from_state(Labels()); }), "no error");
+  EXPECT_NE(error([] { Generator::from_state(full_array<std::int64_t>({314}, 0)); }), "no error");
+  EXPECT_NE(error([] { Generator::from_state(full_array<std::int64_t>({315, 1}, 0)); }), "no error");
 }
 
 }  // namespace

@@ -35,8 +35,8 @@ template <class E = std::invalid_argument, class F> std::string error(F&& f) {
 }
 
 /// Expects every part somewhere in the text.
-inline void expect_parts(const std::string& text, std::initializer_list<const char*> parts) {
-  for (const char* part : parts)
+inline void expect_parts(const std::string& text, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts)
     EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is not in: " << text;
 }
 

@@ -34,7 +34,12 @@ template <class T> Split<T> split(const Dataset<T>& data, double test_fraction, 
 
 template <class T>
 DataLoader<T>::DataLoader(Dataset<T> data, LoaderOptions options)
-    : data_(std::move(data)), options_(options), generator_(options.seed) {
+    : data_(std::move(data)),
+      options_(options),
+      generator_(options.seed),
+      epoch_generator_(generator_),
+      rows_(static_cast<std::int64_t>(data_.size())),
+      batch_size_(static_cast<std::int64_t>(options.batch_size)) {
   const std::size_t N = data_.size();
   check(options.batch_size > 0, "DataLoader: batch_size is 0");
   check(data_.y.shape() == Shape{N}, "DataLoader: x is {}, labels {}, expected one label a row", data_.x.shape(),
@@ -43,7 +48,6 @@ DataLoader<T>::DataLoader(Dataset<T> data, LoaderOptions options)
         options.min_batch, options.batch_size);
   check(batches() > 0, "DataLoader: {} rows make no batch of size {}", N, options.batch_size);
   order_.resize(N);
-  std::iota(order_.begin(), order_.end(), std::size_t{0});
 }
 
 template <class T> std::size_t DataLoader<T>::batches() const noexcept {
@@ -52,11 +56,35 @@ template <class T> std::size_t DataLoader<T>::batches() const noexcept {
 }
 
 template <class T> typename DataLoader<T>::Iterator DataLoader<T>::begin() {
-  if (options_.shuffle) generator_.shuffle(order_);
-  return Iterator(this);
+  const bool goes_on = this->goes_on();
+  if (std::exchange(resumed_, false)) {
+    generator_ = epoch_generator_;
+    if (epoch_ > 0) draw_order();
+  }
+  if (!goes_on) {
+    ++epoch_;
+    position_ = 0;
+    epoch_generator_ = generator_;
+    draw_order();
+  }
+  return Iterator(this, static_cast<std::size_t>(position_));
 }
 
-template <class T> Batch<T> DataLoader<T>::batch(std::size_t index) const {
+template <class T> void DataLoader<T>::draw_order() {
+  std::iota(order_.begin(), order_.end(), std::size_t{0});
+  if (options_.shuffle) generator_.shuffle(order_);
+}
+
+template <class T> std::vector<StateEntry<T>> DataLoader<T>::state() {
+  return {{"epoch", &epoch_},
+          {"position", &position_},
+          {"rows", &rows_, StateRule::fixed},
+          {"batch_size", &batch_size_, StateRule::fixed},
+          {"generator", &epoch_generator_}};
+}
+
+template <class T> Batch<T> DataLoader<T>::batch(std::size_t index) {
+  position_ = static_cast<std::int64_t>(index) + 1;
   const std::size_t first = index * options_.batch_size;
   Dataset<T> rows = data_.rows(order_.data() + first, std::min(options_.batch_size, data_.size() - first));
   return {std::move(rows.x), std::move(rows.y)};

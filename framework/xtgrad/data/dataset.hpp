@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "xtgrad/random.hpp"
+#include "xtgrad/state/state_dict.hpp"
 #include "xtgrad/tensor.hpp"
 
 namespace xtgrad {
@@ -42,7 +43,8 @@ template <class T> struct Batch {
   Labels y;
 };
 
-/// Goes through a data set in batches; each `for (auto [x, y] : loader)` is an epoch. One epoch at a time.
+/// Goes through a data set in batches; each `for (auto [x, y] : loader)` is an epoch. One epoch at a time. After a state
+/// is loaded the next one goes on with the batch that would have come next.
 template <class T = float> class DataLoader {
  public:
   /// Shares the data set's values. Throws if it is empty or an option makes no batch possible.
@@ -67,22 +69,42 @@ template <class T = float> class DataLoader {
 
    private:
     friend class DataLoader;
-    explicit Iterator(const DataLoader* loader) : loader_(loader) {}
-    const DataLoader* loader_;
-    std::size_t next_ = 0;
+    Iterator(DataLoader* loader, std::size_t next) : loader_(loader), next_(next) {}
+    DataLoader* loader_;
+    std::size_t next_;
   };
 
-  /// Starts an epoch: draws its order, if it is to shuffle.
+  /// Starts an epoch, or goes on with one after resume(): draws its order, if it is to shuffle.
   Iterator begin();
   std::default_sentinel_t end() const noexcept { return {}; }
+  /// The number, from 1, of the epoch that begin() will start or go on with.
+  std::int64_t next_epoch() const noexcept { return goes_on() ? epoch_ : epoch_ + 1; }
+
+  /// Epoch, batches handed out, and the generator at the epoch's start, by name.
+  StateDict<T> state_dict() { return copy_state(state()); }
+  /// Takes them over, and resumes. Throws, with nothing changed, unless they are of as many rows and the same batch size.
+  void load_state_dict(const StateDict<T>& values) {
+    load_state("load_state_dict", state(), values);
+    resume();
+  }
+  /// The same values where they are. After a change, call resume().
+  std::vector<StateEntry<T>> state();
+  /// Lets the next begin() go on with the epoch that the state is in.
+  void resume() noexcept { resumed_ = true; }
 
  private:
-  Batch<T> batch(std::size_t index) const;
+  bool goes_on() const noexcept {
+    return resumed_ && epoch_ > 0 && position_ < static_cast<std::int64_t>(batches());
+  }
+  void draw_order();
+  Batch<T> batch(std::size_t index);
 
   Dataset<T> data_;
   LoaderOptions options_;
-  Generator generator_;
+  Generator generator_, epoch_generator_;  // the second as it was before it drew the epoch's order
   std::vector<std::size_t> order_;
+  std::int64_t rows_, batch_size_, epoch_ = 0, position_ = 0;
+  bool resumed_ = false;
 };
 
 }  // namespace xtgrad

@@ -8,7 +8,7 @@
 #include <new>
 #include <system_error>
 #include <utility>
-#include <xtgrad/datasets/check_file.hpp>
+#include <xtgrad/check_file.hpp>
 #include <xtgrad/datasets/csv.hpp>
 #include <xtgrad/datasets/file.hpp>
 

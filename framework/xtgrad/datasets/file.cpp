@@ -10,7 +10,7 @@
 #include <new>
 #include <string_view>
 #include <system_error>
-#include <xtgrad/datasets/check_file.hpp>
+#include <xtgrad/check_file.hpp>
 #include <xtgrad/datasets/file.hpp>
 
 namespace xtgrad {

@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <utility>
-#include <xtgrad/datasets/check_file.hpp>
+#include <xtgrad/check_file.hpp>
 #include <xtgrad/datasets/file.hpp>
 #include <xtgrad/datasets/idx.hpp>
 

@@ -35,8 +35,7 @@ template <class T> class Optimizer {
   StateDict<T> state_dict() { return copy_state(state()); }
   /// Takes it over. Throws, with nothing changed, unless names and shapes fit; see load_state().
   void load_state_dict(const StateDict<T>& values) { load_state("load_state_dict", state(), values); }
-
- private:
+  /// The same values where they are.
   virtual std::vector<StateEntry<T>> state() = 0;
 };
 
@@ -69,10 +68,9 @@ template <class T, class Options> class GroupedOptimizer : public Optimizer<T> {
   using Optimizer<T>::set_lr;
   void set_lr(double lr, std::size_t group) override;
   double weight_decay(const Tensor<T>& parameter) const override;
-
- private:
   std::vector<StateEntry<T>> state() override;
 
+ private:
   std::vector<Options> options_;
   std::vector<OptimizerSlot<T>> slots_;
 };

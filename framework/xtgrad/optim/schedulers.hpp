@@ -33,9 +33,10 @@ template <class T = float> class Scheduler {
   StateDict<T> state_dict() { return copy_state(state()); }
   /// Takes over t and the base rates, and sets the rates. Throws, with nothing changed, unless the names fit.
   void load_state_dict(const StateDict<T>& values);
+  /// The same values where they are. The rates are part of the optimizer's.
+  std::vector<StateEntry<T>> state();
 
  private:
-  std::vector<StateEntry<T>> state();
   void apply();
 
   Optimizer<T>* optimizer_;
@@ -67,10 +68,10 @@ template <class T = float> class Plateau {
   StateDict<T> state_dict() { return copy_state(state()); }
   /// Takes them over. Throws, with nothing changed, unless the names fit.
   void load_state_dict(const StateDict<T>& values) { load_state("load_state_dict", state(), values); }
-
- private:
+  /// The same values where they are.
   std::vector<StateEntry<T>> state() { return {{"best", &best_}, {"without_progress", &without_progress_}}; }
 
+ private:
   Optimizer<T>* optimizer_;
   PlateauOptions options_;
   double best_;

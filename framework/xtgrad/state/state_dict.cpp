@@ -9,17 +9,25 @@
 namespace xtgrad {
 namespace {
 
-constexpr const char* kKinds[] = {"a tensor", "an integer", "a number"};
+constexpr const char* kKinds[] = {"a tensor", "an integer", "a number", "a generator"};
 
 // What is wrong with a value for this place; empty if nothing is.
-template <class T>
-std::string problem(const StateEntry<T>& entry, const typename StateDict<T>::value_type::second_type& value) {
+template <class T> std::string problem(const StateEntry<T>& entry, const StateValue<T>& value) {
   if (value.index() != entry.place.index())
     return fmt::format("is {}, expected {}", kKinds[value.index()], kKinds[entry.place.index()]);
-  if (const auto* count = std::get_if<std::int64_t>(&value))
+  if (const auto* count = std::get_if<std::int64_t>(&value)) {
+    const std::int64_t now = *std::get<std::int64_t*>(entry.place);
+    if (entry.rule == StateRule::fixed && *count != now) return fmt::format("is {}, expected {}", *count, now);
     return *count >= 0 ? "" : fmt::format("is {}, expected a count", *count);
+  }
   if (const auto* number = std::get_if<double>(&value))
     return *number >= 0 || entry.rule == StateRule::any ? "" : fmt::format("is {}, expected 0 or more", *number);
+  if (const auto* state = std::get_if<Labels>(&value)) try {
+      Generator::from_state(*state);
+      return "";
+    } catch (const std::invalid_argument& error) {
+      return fmt::format("is refused: {}", error.what());
+    }
   const Tensor<T>& have = std::get<Tensor<T>>(value);
   const Shape& want = std::get<Tensor<T>*>(entry.place)->shape();
   if (have.shape() != want) return fmt::format("is {}, expected {}", have.shape(), want);
@@ -29,24 +37,31 @@ std::string problem(const StateEntry<T>& entry, const typename StateDict<T>::val
   return bad == end ? "" : fmt::format("holds {}, expected values that are not negative", *bad);
 }
 
+template <class T> Tensor<T> read(const Tensor<T>* place) { return Array<T>(place->value()); }
+std::int64_t read(const std::int64_t* place) { return *place; }
+double read(const double* place) { return *place; }
+Labels read(const Generator* place) { return place->state(); }
+
+template <class T> void write(Tensor<T>* place, const Tensor<T>& value) {
+  place->mutable_value().storage() = value.value().storage();
+}
+void write(std::int64_t* place, std::int64_t value) { *place = value; }
+void write(double* place, double value) { *place = value; }
+void write(Generator* place, const Labels& state) { *place = Generator::from_state(state); }
+
 }  // namespace
 
 template <class T> StateDict<T> copy_state(const std::vector<StateEntry<T>>& entries) {
   StateDict<T> state;
   for (const StateEntry<T>& entry : entries)
-    if (auto* const* tensor = std::get_if<Tensor<T>*>(&entry.place))
-      state.emplace_back(entry.name, Tensor<T>(Array<T>((*tensor)->value())));
-    else if (auto* const* count = std::get_if<std::int64_t*>(&entry.place))
-      state.emplace_back(entry.name, **count);
-    else
-      state.emplace_back(entry.name, *std::get<double*>(entry.place));
+    std::visit([&](const auto* place) { state.emplace_back(entry.name, read(place)); }, entry.place);
   return state;
 }
 
 template <class T>
 void load_state(const char* who, const std::vector<StateEntry<T>>& entries, const StateDict<T>& state) {
   std::string problems;
-  std::map<std::string, const typename StateDict<T>::value_type::second_type*> found;
+  std::map<std::string, const StateValue<T>*> found;
   for (const auto& [name, value] : state)
     if (!found.emplace(name, &value).second) problems += fmt::format("; {} is there twice", name);
   auto left = found;
@@ -58,15 +73,9 @@ void load_state(const char* who, const std::vector<StateEntry<T>>& entries, cons
   for (const auto& [name, value] : left) problems += fmt::format("; {} is unexpected", name);
   if (!problems.empty()) fail("{}: {}", who, problems.substr(2));
 
-  for (const StateEntry<T>& entry : entries) {
-    const auto& value = *found[entry.name];
-    if (auto* const* tensor = std::get_if<Tensor<T>*>(&entry.place))
-      (*tensor)->mutable_value().storage() = std::get<Tensor<T>>(value).value().storage();
-    else if (auto* const* count = std::get_if<std::int64_t*>(&entry.place))
-      **count = std::get<std::int64_t>(value);
-    else
-      *std::get<double*>(entry.place) = std::get<double>(value);
-  }
+  for (const StateEntry<T>& entry : entries)
+    std::visit([&](auto* place) { write(place, std::get<std::decay_t<decltype(read(place))>>(*found[entry.name])); },
+               entry.place);
 }
 
 #define XTGRAD_INSTANTIATE(T)                                          \

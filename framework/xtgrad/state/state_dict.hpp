@@ -6,20 +6,24 @@
 #include <variant>
 #include <vector>
 
+#include "xtgrad/random.hpp"
 #include "xtgrad/tensor.hpp"
 
 namespace xtgrad {
 
-/// Names and values in the owner's order: tensors, counts, numbers. The values are copies.
-template <class T> using StateDict = std::vector<std::pair<std::string, std::variant<Tensor<T>, std::int64_t, double>>>;
+/// A tensor, a count, a number, or the state of a generator.
+template <class T> using StateValue = std::variant<Tensor<T>, std::int64_t, double, Labels>;
 
-/// What a value may be, checked when it is loaded. A count is never negative.
-enum class StateRule { any, not_negative };
+/// Names and values in the owner's order. The values are copies.
+template <class T> using StateDict = std::vector<std::pair<std::string, StateValue<T>>>;
+
+/// What a value may be, checked when it is loaded; fixed is a count that cannot change. No count is negative.
+enum class StateRule { any, not_negative, fixed };
 
 /// A named value where it lives.
 template <class T> struct StateEntry {
   std::string name;
-  std::variant<Tensor<T>*, std::int64_t*, double*> place;
+  std::variant<Tensor<T>*, std::int64_t*, double*, Generator*> place;
   StateRule rule = StateRule::any;
 };
 

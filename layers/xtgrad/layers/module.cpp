@@ -99,11 +99,7 @@ template <class T> std::size_t Module<T>::parameter_count() {
   return count;
 }
 
-template <class T> StateDict<T> Module<T>::state_dict() { return copy_state(Members<T>(*this).state); }
-
-template <class T> void Module<T>::load_state_dict(const StateDict<T>& state) {
-  load_state("load_state_dict", Members<T>(*this).state, state);
-}
+template <class T> std::vector<StateEntry<T>> Module<T>::state() { return Members<T>(*this).state; }
 
 template <class T> void Module<T>::train(bool on) {
   for (const auto& [name, module] : Members<T>(*this).modules) {

@@ -83,10 +83,12 @@ template <class T = float> class Module {
   std::size_t parameter_count();
 
   /// Copies of all parameters, buffers and counts.
-  StateDict<T> state_dict();
+  StateDict<T> state_dict() { return copy_state(state()); }
   /// Takes over all values of `state`. Throws std::invalid_argument, with nothing changed, unless names and
   /// shapes are exactly those of state_dict(); the message lists what is missing, unexpected and mismatched.
-  void load_state_dict(const StateDict<T>& state);
+  void load_state_dict(const StateDict<T>& values) { load_state("load_state_dict", state(), values); }
+  /// The same values where they are.
+  std::vector<StateEntry<T>> state();
 
   /// Training mode for this module and its children; BatchNorm1d and Dropout say what it means there.
   void train(bool on = true);

@@ -1,6 +1,7 @@
 #include "xtgrad/data/dataset.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -162,6 +163,69 @@ TEST(DataLoader, ThrowsForRowsWithoutAnAxis) {
   const Dataset<> data{Tensor<>(1.0F), full_array<std::int64_t>({1}, 0)};
   EXPECT_THROW(DataLoader loader(data), std::invalid_argument);
   EXPECT_THROW(DataLoader loader(Dataset<>{}), std::invalid_argument);
+}
+
+// The labels of the next `batches` batches, over as many epochs as it takes.
+Order next_batches(DataLoader<>& loader, std::size_t batches) {
+  Order order;
+  while (batches > 0)
+    for (auto [x, y] : loader) {
+      order.insert(order.end(), y.begin(), y.end());
+      if (--batches == 0) break;
+    }
+  return order;
+}
+
+TEST(DataLoader, GoesOnWhereALoadedStateWas) {
+  const auto make = [](std::uint64_t seed) {
+    return DataLoader(numbered(10), {.batch_size = 4, .shuffle = true, .seed = seed});
+  };
+  for (std::size_t done = 0; done <= 7; ++done) {
+    DataLoader whole = make(5), first = make(5), second = make(77);
+    const Order expected = next_batches(whole, 12);
+    Order order = next_batches(first, done);
+    second.load_state_dict(first.state_dict());
+    EXPECT_EQ(second.next_epoch(), static_cast<std::int64_t>(done / 3 + 1)) << done;
+    const Order rest = next_batches(second, 3 - done % 3);  // to the end of the epoch, then on into the next
+    order.insert(order.end(), rest.begin(), rest.end());
+    const Order later = next_batches(second, 12 - done - (3 - done % 3));
+    order.insert(order.end(), later.begin(), later.end());
+    EXPECT_EQ(order, expected) << done;
+  }
+}
+
+TEST(DataLoader, WithoutALoadedStateBeginStartsAnEpoch) {
+  DataLoader loader(numbered(10), {.batch_size = 4});
+  EXPECT_EQ(loader.next_epoch(), 1);
+  EXPECT_EQ(next_batches(loader, 1), (Order{0, 1, 2, 3}));
+  EXPECT_EQ(loader.next_epoch(), 2);
+  EXPECT_EQ(next_batches(loader, 1), (Order{0, 1, 2, 3}));
+}
+
+TEST(DataLoader, RefusesTheStateOfAnother) {
+  DataLoader loader(numbered(10), {.batch_size = 4}), rows(numbered(9), {.batch_size = 4}),
+      size(numbered(10), {.batch_size = 3});
+  next_batches(loader, 2);
+  const StateDict<float> before = loader.state_dict();
+  expect_parts(error([&] { loader.load_state_dict(rows.state_dict()); }), {"rows is 9, expected 10"});
+  expect_parts(error([&] { loader.load_state_dict(size.state_dict()); }), {"batch_size is 3, expected 4"});
+  StateDict<float> wrong = before;
+  std::get<Labels>(wrong.back().second)(312) = 313;
+  expect_parts(error([&] { loader.load_state_dict(wrong); }), {"generator is refused", "do not hold its state"});
+  for (std::size_t i = 0; i < before.size(); ++i)
+    EXPECT_TRUE(i == 4 ? std::get<3>(loader.state_dict()[i].second) == std::get<3>(before[i].second)
+                       : std::get<1>(loader.state_dict()[i].second) == std::get<1>(before[i].second));
+  EXPECT_EQ(loader.next_epoch(), 2);
+}
+
+TEST(DataLoader, TakesAPositionPastTheEndForTheEndOfTheEpoch) {
+  DataLoader loader(numbered(10), {.batch_size = 4});
+  StateDict<float> state = loader.state_dict();
+  state[0].second = std::int64_t{4};
+  state[1].second = std::numeric_limits<std::int64_t>::max();
+  loader.load_state_dict(state);
+  EXPECT_EQ(loader.next_epoch(), 5);
+  EXPECT_EQ(epoch(loader), ascending(10));
 }
 
 // --- Split

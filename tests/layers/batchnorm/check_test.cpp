@@ -23,7 +23,7 @@ std::string findings(Module<float>& net, const DataLoader<>& data, const Optimiz
   return text;
 }
 
-void expect_finding(const std::string& text, std::initializer_list<const char*> parts) {
+void expect_finding(const std::string& text, const std::vector<std::string>& parts) {
   test::expect_parts(text, parts);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
 }
