@@ -6,10 +6,12 @@
 #include <memory>
 #include <optional>
 #include <xtgrad/batchnorm/check.hpp>
+#include <xtgrad/checkpoint/checkpoint.hpp>
 #include <xtgrad/xtgrad.hpp>
 
-#include "kit/csv_log.hpp"
 #include "kit/data_sets.hpp"
+#include "kit/interrupt.hpp"
+#include "kit/metrics_log.hpp"
 #include "kit/options.hpp"
 #include "kit/plot.hpp"
 #include "kit/progress.hpp"
@@ -28,7 +30,16 @@ struct Options {
   std::string optimizer = "adam", schedule = "cosine";
   std::uint64_t seed = 0;
   int threads = 1;
-  std::string plot, csv;
+  std::string plot, log, checkpoint;
+  std::int64_t save_every = 0;  // steps; 0: epochs only
+  bool resume = false;
+
+  // What a run must have in common with the one that it goes on with.
+  std::string settings() const {
+    return fmt::format(
+        "--data {} --epochs {} --batch-size {} --hidden {} --lr {} --optimizer {} --schedule {} --seed {}", data,
+        epochs, batch_size, fmt::join(hidden, ","), lr, optimizer, schedule, seed);
+  }
 };
 
 // What the images need in place of the defaults: 12 times the pixels of the digits, 42 times the rows.
@@ -38,6 +49,28 @@ constexpr double kImageLr = 2e-3;
 // What one epoch left behind; accuracies are those of the held-out rows.
 struct Epoch {
   double loss, train_mode_accuracy, eval_mode_accuracy, samples_per_second;
+};
+
+// A network with all that its training needs, and how far it has come.
+struct Trainer {
+  Trainer(const char* name, Sequential<> network, const Dataset<>& rows, const Options& o);
+
+  // Where the checkpoint is; empty if there is none. That of the plain network has ".plain" in its name.
+  std::filesystem::path checkpoint() const;
+  Training<float> training();
+  void save() {
+    if (!options.checkpoint.empty()) save_checkpoint(checkpoint(), net, training());
+  }
+
+  const char* model;
+  const Options& options;
+  Sequential<> net;
+  DataLoader<> loader;
+  std::unique_ptr<Optimizer<float>> optimizer;
+  Scheduler<> schedule;
+  std::vector<Epoch> epochs;                  // as many as there will be
+  std::int64_t epochs_done = 0, samples = 0;  // the second of the epoch under way, as what follows
+  double loss = 0, seconds = 0;
 };
 
 Sequential<> make_network(std::size_t inputs, const std::vector<std::size_t>& hidden, std::size_t classes,
@@ -101,49 +134,104 @@ std::unique_ptr<Optimizer<float>> make_optimizer(const Options& o, const std::ve
   return std::make_unique<Adam<>>(parameters, AdamOptions{.lr = o.lr});
 }
 
-// Trains and prints a line for each epoch.
-std::vector<Epoch> train(const char* model, Sequential<>& net, const Split<float>& data, const Options& options,
-                         kit::CsvLog* log) {
-  DataLoader loader(data.train,
-                    {.batch_size = options.batch_size, .shuffle = true, .min_batch = 2, .seed = options.seed});
-  const auto optimizer = make_optimizer(options, net.parameters());
-  const auto steps = static_cast<std::int64_t>(options.epochs * loader.batches());
-  Scheduler schedule(
-      *optimizer, options.schedule == "cosine" ? cosine(steps) : [](std::int64_t) { return 1.0; });
-  for (const Finding& f : check(net, loader, optimizer.get())) fmt::print("{}: {}; {}\n", f.layer, f.reason, f.remedy);
-  std::vector<Epoch> epochs;
-  for (std::size_t epoch = 1; epoch <= options.epochs; ++epoch) {
-    net.train();
-    kit::Progress bar(fmt::format("{} epoch {}/{}", model, epoch, options.epochs), loader.batches());
-    double loss = 0;
-    std::size_t samples = 0;
-    const auto start = std::chrono::steady_clock::now();
-    for (auto [x, y] : loader) {
-      optimizer->zero_grad();
-      const Tensor<> batch_loss = cross_entropy(net(x), y);
-      batch_loss.backward();
-      optimizer->step();
-      schedule.step();
-      loss += static_cast<double>(batch_loss.item()) * static_cast<double>(y.size());
-      samples += y.size();
-      bar.advance();
-    }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+Trainer::Trainer(const char* name, Sequential<> network, const Dataset<>& rows, const Options& o)
+    : model(name),
+      options(o),
+      net(std::move(network)),
+      loader(rows, {.batch_size = o.batch_size, .shuffle = true, .min_batch = 2, .seed = o.seed}),
+      optimizer(make_optimizer(o, net.parameters())),
+      schedule(
+          *optimizer, o.schedule == "cosine" ? cosine(static_cast<std::int64_t>(o.epochs * loader.batches()))
+                                             : [](std::int64_t) { return 1.0; }),
+      epochs(o.epochs) {}
+
+std::filesystem::path Trainer::checkpoint() const {
+  std::filesystem::path path = options.checkpoint;
+  if (model == std::string("plain")) path.replace_extension(".plain" + path.extension().string());
+  return path;
+}
+
+Training<float> Trainer::training() {
+  Training<float> all{
+      .optimizer = optimizer.get(),
+      .schedule = &schedule,
+      .loader = &loader,
+      .more = {{"epochs_done", &epochs_done}, {"samples", &samples}, {"loss", &loss}, {"seconds", &seconds}},
+      .settings = options.settings()};
+  for (std::size_t i = 0; i < epochs.size(); ++i)
+    for (const auto& [metric, place] : {std::pair("loss", &epochs[i].loss),
+                                        {"train_mode_accuracy", &epochs[i].train_mode_accuracy},
+                                        {"eval_mode_accuracy", &epochs[i].eval_mode_accuracy},
+                                        {"samples_per_second", &epochs[i].samples_per_second}})
+      all.more.push_back({fmt::format("epoch.{}.{}", i + 1, metric), place});
+  return all;
+}
+
+// Saves, says how to go on, and ends the program with the status of one that the signal ended.
+[[noreturn]] void end_interrupted(Trainer& t) {
+  t.save();
+  std::fflush(stdout);
+  fmt::print(stderr, "interrupted: {} holds the run up to step {}; the same command with --resume goes on\n",
+             t.checkpoint().string(), t.schedule.t());
+  std::exit(128 + kit::interrupted());
+}
+
+void print(const Trainer& t, std::size_t epoch, kit::MetricsLog* log) {
+  const Epoch& e = t.epochs[epoch];
+  fmt::print("{:<10} {:>5} {:>8.4f} {:>11.2f} % {:>10.2f} % {:>10.0f}\n", t.model, epoch + 1, e.loss,
+             100 * e.train_mode_accuracy, 100 * e.eval_mode_accuracy, e.samples_per_second);
+  std::fflush(stdout);
+  if (log != nullptr)
+    log->row(t.model, epoch + 1, e.loss, e.train_mode_accuracy, e.eval_mode_accuracy, e.samples_per_second);
+}
+
+// Trains, or goes on, and prints a line for each epoch, also for those that a run before this one has made.
+void train(Trainer& t, const Dataset<>& test, kit::MetricsLog* log) {
+  for (const Finding& f : check(t.net, t.loader, t.optimizer.get()))
+    fmt::print("{}: {}; {}\n", f.layer, f.reason, f.remedy);
+  if (t.options.resume && std::filesystem::exists(t.checkpoint()))
+    load_checkpoint(t.checkpoint(), t.net, t.training());
+  else
+    t.save();  // a place that cannot be written shows before the training
+  for (std::size_t epoch = 0; epoch < static_cast<std::size_t>(t.epochs_done); ++epoch) print(t, epoch, log);
+
+  for (auto epoch = static_cast<std::size_t>(t.epochs_done); epoch < t.options.epochs; ++epoch) {
+    t.net.train();
+    kit::Progress bar(fmt::format("{} epoch {}/{}", t.model, epoch + 1, t.options.epochs), t.loader.batches());
+    auto start = std::chrono::steady_clock::now();
+    // Interrupted after its last batch, an epoch has only its evaluation left.
+    const bool has_batches = t.loader.next_epoch() == static_cast<std::int64_t>(epoch) + 1;
+    if (has_batches)
+      for (auto [x, y] : t.loader) {
+        t.optimizer->zero_grad();
+        const Tensor<> loss = cross_entropy(t.net(x), y);
+        loss.backward();
+        t.optimizer->step();
+        t.schedule.step();
+        t.loss += static_cast<double>(loss.item()) * static_cast<double>(y.size());
+        t.samples += static_cast<std::int64_t>(y.size());
+        bar.advance();
+        const auto now = std::chrono::steady_clock::now();
+        t.seconds += std::chrono::duration<double>(now - std::exchange(start, now)).count();
+        if (kit::interrupted() != 0) {
+          bar.clear();
+          end_interrupted(t);
+        }
+        if (t.options.save_every > 0 && t.schedule.t() % t.options.save_every == 0) t.save();
+      }
     bar.clear();
 
-    const Epoch result{.loss = loss / static_cast<double>(samples),
-                       .train_mode_accuracy = evaluate_in_train_mode(net, data.test, options.batch_size).accuracy,
-                       .eval_mode_accuracy = evaluate_in_eval_mode(net, data.test, options.batch_size).accuracy,
-                       .samples_per_second = static_cast<double>(samples) / seconds.count()};
-    fmt::print("{:<10} {:>5} {:>8.4f} {:>11.2f} % {:>10.2f} % {:>10.0f}\n", model, epoch, result.loss,
-               100 * result.train_mode_accuracy, 100 * result.eval_mode_accuracy, result.samples_per_second);
-    std::fflush(stdout);
-    if (log != nullptr)
-      log->row(model, epoch, result.loss, result.train_mode_accuracy, result.eval_mode_accuracy,
-               result.samples_per_second);
-    epochs.push_back(result);
+    const double rows = static_cast<double>(t.samples);
+    t.epochs[epoch] = {.loss = t.loss / rows,
+                       .train_mode_accuracy = evaluate_in_train_mode(t.net, test, t.options.batch_size).accuracy,
+                       .eval_mode_accuracy = evaluate_in_eval_mode(t.net, test, t.options.batch_size).accuracy,
+                       .samples_per_second = rows / t.seconds};
+    ++t.epochs_done;
+    t.loss = t.seconds = 0;
+    t.samples = 0;
+    t.save();
+    print(t, epoch, log);
   }
-  return epochs;
 }
 
 // The same weights under running and under batch statistics.
@@ -184,34 +272,41 @@ void save_plot(const Options& options, const std::vector<Epoch>& batchnorm, cons
   fmt::print("plot: {}\n", options.plot);
 }
 
+void check_checkpoint(const Trainer& t) {
+  const std::filesystem::path path = t.checkpoint();
+  if (!t.options.checkpoint.empty() && !t.options.resume && std::filesystem::exists(path))
+    throw std::runtime_error(fmt::format("{} is there already; --resume goes on with it", path.string()));
+}
+
 void run(const Options& options) {
   if (!options.plot.empty()) kit::Plot::check(options.plot);
-  std::optional<kit::CsvLog> log;
-  if (!options.csv.empty())
-    log.emplace(options.csv, std::vector<std::string>{"model", "epoch", "loss", "train_mode_accuracy",
-                                                      "eval_mode_accuracy", "samples_per_second"});
   set_num_threads(options.threads);
-
   const kit::DataSet set = kit::load_data_set(options.data, options.label, options.seed);
   const Split<float>& data = set.rows;
+
+  manual_seed(options.seed);
+  Trainer batchnorm("batchnorm", make_network(set.columns(), options.hidden, set.classes, true), data.train, options);
+  manual_seed(options.seed);
+  Trainer plain("plain", make_network(set.columns(), options.hidden, set.classes, false), data.train, options);
+  for (const Trainer* t : {&batchnorm, &plain}) check_checkpoint(*t);
+  if (!options.checkpoint.empty()) kit::catch_interrupts();
+  std::optional<kit::MetricsLog> log;
+  if (!options.log.empty())
+    log.emplace(options.log, std::vector<std::string>{"model", "epoch", "loss", "train_mode_accuracy",
+                                                      "eval_mode_accuracy", "samples_per_second"});
+
   fmt::print("{}: {} rows to train on, {} held out, {} classes; {}, lr {} ({}), batches of {}, seed {}\n", options.data,
              data.train.size(), data.test.size(), set.classes, options.optimizer, options.lr, options.schedule,
              options.batch_size, options.seed);
-
-  manual_seed(options.seed);
-  Sequential<> batchnorm = make_network(set.columns(), options.hidden, set.classes, true);
-  manual_seed(options.seed);
-  Sequential<> plain = make_network(set.columns(), options.hidden, set.classes, false);
-  fmt::print("\n{}\n", summary(batchnorm, {set.columns()}));
+  fmt::print("\n{}\n", summary(batchnorm.net, {set.columns()}));
   fmt::print(
       "Accuracy on the held-out rows, train mode (batch statistics) beside eval mode (running "
       "statistics):\n");
   fmt::print("{:<10} {:>5} {:>8} {:>13} {:>12} {:>10}\n", "model", "epoch", "loss", "train mode", "eval mode",
              "samples/s");
-  const std::vector<Epoch> with = train("batchnorm", batchnorm, data, options, log ? &*log : nullptr);
-  const std::vector<Epoch> without = train("plain", plain, data, options, log ? &*log : nullptr);
-  print_modes(batchnorm, data.test);
-  if (!options.plot.empty()) save_plot(options, with, without);
+  for (Trainer* t : {&batchnorm, &plain}) train(*t, data.test, log ? &*log : nullptr);
+  print_modes(batchnorm.net, data.test);
+  if (!options.plot.empty()) save_plot(options, batchnorm.epochs, plain.epochs);
 }
 
 }  // namespace
@@ -240,7 +335,14 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--threads", o.threads, "threads in kernels")->check(kit::whole(1, 1024))->capture_default_str();
   app.add_option("--plot", o.plot, "draw accuracy by epoch into FILE.png or FILE.svg");
-  app.add_option("--csv", o.csv, "write the lines of the epochs to a CSV file");
+  app.add_option("--log", o.log, "write the lines of the epochs to FILE.csv or FILE.jsonl");
+  auto* checkpoint =
+      app.add_option("--checkpoint", o.checkpoint,
+                     "keep the training in FILE, and FILE.plain for the plain network: a safetensors file");
+  app.add_option("--save-every", o.save_every, "save after so many steps, beside the end of each epoch")
+      ->check(kit::whole())
+      ->needs(checkpoint);
+  app.add_flag("--resume", o.resume, "go on with what the checkpoint holds")->needs(checkpoint);
   return kit::run_main(app, argc, argv, [&] {
     if (o.data == "fashion" || o.data == "mnist") {
       if (epochs->empty()) o.epochs = kImageEpochs;

@@ -42,9 +42,44 @@ BadOptionsGetOneLineAndStatus2() {
 }
 
 FilesThatCannotBeWrittenAreFoundBeforeTraining() {
-  refuses 'nowhere' "$bin/train_mlp" --csv nowhere/metrics.csv
+  refuses 'nowhere' "$bin/train_mlp" --log nowhere/metrics.csv
   refuses 'nowhere' "$bin/train_mlp" --plot nowhere/curve.png
   refuses '.png or .svg' "$bin/train_mlp" --plot curve.pdf
+  refuses '.csv or .jsonl' "$bin/train_mlp" --log metrics.txt
+}
+
+ACheckpointNeedsAPlaceAndIsNotOverwritten() {
+  refuses '--checkpoint' "$bin/train_mlp" --resume
+  refuses '--save-every' "$bin/train_mlp" --checkpoint run.safetensors --save-every 0
+  "$bin/train_mlp" --epochs 1 --checkpoint run.safetensors >/dev/null
+  refuses 'run.safetensors is there already' "$bin/train_mlp" --epochs 1 --checkpoint run.safetensors
+  ! "$bin/train_mlp" --epochs 2 --checkpoint run.safetensors --resume >/dev/null 2>err || fail "other options are taken"
+  [[ $(cat err) == *"--epochs 1"*"--epochs 2"* && $(wc -l <err) == 1 ]] || fail "$(cat err)"
+  ! "$bin/train_mlp" --checkpoint nowhere/run.safetensors >/dev/null 2>err || fail "no folder, no error"
+  [[ $(cat err) == *"nowhere/run.safetensors: cannot be written: No such file or directory" ]] || fail "$(cat err)"
+}
+
+# Interrupted again and again, a run prints and logs what it does in one go; times apart.
+AnInterruptedRunGoesOnAsIfItHadNotBeen() {
+  "$bin/train_mlp" --epochs 100 --log whole.jsonl >whole
+  local runs=0 interrupted=0 status=1 resume=
+  while ((status != 0)); do
+    ((++runs < 200)) || fail "the run does not end"
+    "$bin/train_mlp" --epochs 100 --checkpoint run.safetensors --save-every 100 $resume --log parts.jsonl >parts 2>err &
+    until [[ -e run.safetensors ]]; do sleep 0.01; done
+    [[ ! $resume ]] || sleep "0.1$((RANDOM % 10))"
+    kill -INT $! 2>/dev/null || true
+    status=0
+    wait $! || status=$?
+    if ((status != 0)); then
+      ((status == 130)) || fail "status $status: $(cat err)"
+      [[ $(cat err) == 'interrupted: '*' --resume goes on' ]] && ((++interrupted))
+    fi
+    resume=--resume
+  done
+  ((interrupted > 0)) || fail "no run was interrupted"
+  cmp <(sed 's/,"samples_per_second.*//' whole.jsonl) <(sed 's/,"samples_per_second.*//' parts.jsonl)
+  cmp <(sed 's/ *[0-9]*$//' whole) <(sed 's/ *[0-9]*$//' parts)
 }
 
 MissingAndUselessDataGetOneLineAndStatus2() {
@@ -96,7 +131,7 @@ StandardiseTakesAUsersFile() {
 }
 
 TrainMlpReaches97PercentAndEndsWithTheTable() {
-  "$bin/train_mlp" --csv metrics.csv >out
+  "$bin/train_mlp" --log metrics.csv >out
   [[ $(head -n 1 metrics.csv) == model,epoch,loss,train_mode_accuracy,eval_mode_accuracy,samples_per_second ]]
   [[ $(wc -l <metrics.csv) == 41 ]] || fail "expected 2 x 20 epochs"
   reaches 0.97 20 metrics.csv
@@ -155,14 +190,14 @@ TrainEvalGapAddsUpAndPredictsItsScales() {
 }
 
 TrainMlpReaches89PercentOnFashionImages() {
-  "$bin/train_mlp" --data fashion --csv metrics.csv >out
+  "$bin/train_mlp" --data fashion --log metrics.csv >out
   grep -q '^fashion: 60000 rows to train on, 10000 held out, 10 classes' out || fail "$(cat out)"
   reaches 0.895 10 metrics.csv
 }
 
 TrainMlpLearnsPointsOfThePlane() {
-  "$bin/train_mlp" --data moons --csv moons.csv >/dev/null
-  "$bin/train_mlp" --data spirals --epochs 60 --csv spirals.csv >/dev/null
+  "$bin/train_mlp" --data moons --log moons.csv >/dev/null
+  "$bin/train_mlp" --data spirals --epochs 60 --log spirals.csv >/dev/null
   reaches 0.9 20 moons.csv
   reaches 0.9 60 spirals.csv
 }
@@ -171,9 +206,9 @@ TrainMlpTakesAUsersFile() {
   # the class says whether the second number is above 100; the first and the third say nothing
   awk 'BEGIN { print "a,class,b,c"; for (i = 0; i < 200; ++i) print i % 7 "," (i * 37 % 200 > 100) "," i * 37 % 200 "," 5 }' \
     >data.csv
-  "$bin/train_mlp" --data data.csv --label class --csv name.csv >out
+  "$bin/train_mlp" --data data.csv --label class --log name.csv >out
   grep -q '^data.csv: 160 rows to train on, 40 held out, 2 classes' out || fail "$(cat out)"
-  "$bin/train_mlp" --data ./data.csv --label 1 --csv index.csv >/dev/null
+  "$bin/train_mlp" --data ./data.csv --label 1 --log index.csv >/dev/null
   cmp <(cut -d, -f1-5 name.csv) <(cut -d, -f1-5 index.csv)
   reaches 0.95 20 name.csv
   refuses 'kind' "$bin/train_mlp" --data data.csv --label kind
@@ -188,21 +223,21 @@ UnknownDataGetsOneLineWithTheNamesThereAre() {
 
 TheSameSeedGivesTheSameNumbers() {
   for run in 1 2; do
-    "$bin/train_mlp" --epochs 2 --seed 5 --csv $run.csv >/dev/null
+    "$bin/train_mlp" --epochs 2 --seed 5 --log $run.csv >/dev/null
     cut -d, -f1-5 $run.csv >$run
   done
-  "$bin/train_mlp" --epochs 2 --seed 5 --threads 2 --csv threads.csv >/dev/null
+  "$bin/train_mlp" --epochs 2 --seed 5 --threads 2 --log threads.csv >/dev/null
   cmp 1 2 && cmp 1 <(cut -d, -f1-5 threads.csv)
-  "$bin/train_mlp" --epochs 2 --seed 6 --csv other.csv >/dev/null
+  "$bin/train_mlp" --epochs 2 --seed 6 --log other.csv >/dev/null
   ! cmp -s 1 <(cut -d, -f1-5 other.csv) || fail "the seed changes nothing"
 }
 
 EveryOptionOfTrainMlpWorks() {
   "$bin/train_mlp" --epochs 2 --batch-size 64 --hidden 32,16 --lr 0.05 --optimizer sgd --schedule constant --seed 3 --threads 2 \
-    --plot curve.png --csv metrics.csv >out
+    --plot curve.png --log metrics.csv >out
   grep -q 'BatchNorm1d(16)' out || fail "$(cat out)"
   for optimizer in adamw rmsprop; do
-    "$bin/train_mlp" --epochs 3 --optimizer $optimizer --lr 0.005 --csv $optimizer.csv >/dev/null
+    "$bin/train_mlp" --epochs 3 --optimizer $optimizer --lr 0.005 --log $optimizer.csv >/dev/null
     reaches 0.9 3 $optimizer.csv
   done
   [[ $(head -c 8 curve.png | od -An -tx1 | tr -d ' \n') == 89504e470d0a1a0a ]] || fail "not a PNG"

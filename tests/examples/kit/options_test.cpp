@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "kit/csv_log.hpp"
+#include "kit/metrics_log.hpp"
 #include "support.hpp"
 
 namespace {
@@ -130,7 +130,7 @@ TEST_F(RunMain, AClosedStdoutReturns2AndSparesTheFilesOfTheBody) {
   EXPECT_EQ(outcome.status, 0);
   const int status = in_child(STDOUT_FILENO, open("/dev/null", O_WRONLY), [&] {
     close(STDOUT_FILENO);
-    return program({}, [&] { kit::CsvLog(file, {"a"}).row(1); });
+    return program({}, [&] { kit::MetricsLog(file, {"a"}).row(1); });
   });
   EXPECT_EQ(status, 2);
   EXPECT_EQ(content(file), "a\n1\n");
