@@ -35,10 +35,18 @@ struct Options {
   bool resume = false;
 
   // What a run must have in common with the one that it goes on with.
-  std::string settings() const {
+  std::string settings(const Dataset<>& rows) const {
+    std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a, of values and labels
+    const auto add = [&hash](const auto& array) {
+      const auto* const bytes = reinterpret_cast<const unsigned char*>(array.data());
+      for (std::size_t i = 0; i < array.size() * sizeof(*array.data()); ++i) hash = (hash ^ bytes[i]) * 0x100000001b3;
+    };
+    add(rows.x.value());
+    add(rows.y);
     return fmt::format(
-        "--data {} --epochs {} --batch-size {} --hidden {} --lr {} --optimizer {} --schedule {} --seed {}", data,
-        epochs, batch_size, fmt::join(hidden, ","), lr, optimizer, schedule, seed);
+        "--data {} (rows {:016x}) --epochs {} --batch-size {} --hidden {} --lr {} --optimizer {} --schedule {} --seed "
+        "{}",
+        data, hash, epochs, batch_size, fmt::join(hidden, ","), lr, optimizer, schedule, seed);
   }
 };
 
@@ -48,7 +56,7 @@ constexpr double kImageLr = 2e-3;
 
 // What one epoch left behind; accuracies are those of the held-out rows.
 struct Epoch {
-  double loss, train_mode_accuracy, eval_mode_accuracy, samples_per_second;
+  float loss, train_mode_accuracy, eval_mode_accuracy, samples_per_second;
 };
 
 // A network with all that its training needs, and how far it has come.
@@ -58,6 +66,8 @@ struct Trainer {
   // Where the checkpoint is; empty if there is none. That of the plain network has ".plain" in its name.
   std::filesystem::path checkpoint() const;
   Training<float> training();
+  // Goes on with the checkpoint, if that is asked for and it is there. Throws if it may not be overwritten.
+  void load();
   void save() {
     if (!options.checkpoint.empty()) save_checkpoint(checkpoint(), net, training());
   }
@@ -68,9 +78,16 @@ struct Trainer {
   DataLoader<> loader;
   std::unique_ptr<Optimizer<float>> optimizer;
   Scheduler<> schedule;
-  std::vector<Epoch> epochs;                  // as many as there will be
+  Epoch epoch(std::size_t i) const {
+    const float* const row = epochs.data() + 4 * i;
+    return {row[0], row[1], row[2], row[3]};
+  }
+
+  bool loaded = false;
+  Tensor<> epochs;                            // (epochs, 4), a row for each that will be
   std::int64_t epochs_done = 0, samples = 0;  // the second of the epoch under way, as what follows
   double loss = 0, seconds = 0;
+  std::string settings;
 };
 
 Sequential<> make_network(std::size_t inputs, const std::vector<std::size_t>& hidden, std::size_t classes,
@@ -143,7 +160,8 @@ Trainer::Trainer(const char* name, Sequential<> network, const Dataset<>& rows, 
       schedule(
           *optimizer, o.schedule == "cosine" ? cosine(static_cast<std::int64_t>(o.epochs * loader.batches()))
                                              : [](std::int64_t) { return 1.0; }),
-      epochs(o.epochs) {}
+      epochs(Tensor<>::zeros({o.epochs, 4})),
+      settings(o.settings(rows)) {}
 
 std::filesystem::path Trainer::checkpoint() const {
   std::filesystem::path path = options.checkpoint;
@@ -152,19 +170,28 @@ std::filesystem::path Trainer::checkpoint() const {
 }
 
 Training<float> Trainer::training() {
-  Training<float> all{
-      .optimizer = optimizer.get(),
-      .schedule = &schedule,
-      .loader = &loader,
-      .more = {{"epochs_done", &epochs_done}, {"samples", &samples}, {"loss", &loss}, {"seconds", &seconds}},
-      .settings = options.settings()};
-  for (std::size_t i = 0; i < epochs.size(); ++i)
-    for (const auto& [metric, place] : {std::pair("loss", &epochs[i].loss),
-                                        {"train_mode_accuracy", &epochs[i].train_mode_accuracy},
-                                        {"eval_mode_accuracy", &epochs[i].eval_mode_accuracy},
-                                        {"samples_per_second", &epochs[i].samples_per_second}})
-      all.more.push_back({fmt::format("epoch.{}.{}", i + 1, metric), place});
-  return all;
+  return {.optimizer = optimizer.get(),
+          .schedule = &schedule,
+          .loader = &loader,
+          .more = {{"epochs", &epochs},
+                   {"epochs_done", &epochs_done},
+                   {"samples", &samples},
+                   {"loss", &loss},
+                   {"seconds", &seconds}},
+          .settings = settings};
+}
+
+void Trainer::load() {
+  const std::string path = checkpoint().string(), previous = name_of_previous(path).string();
+  if (std::filesystem::exists(path)) {
+    if (!options.resume) throw std::runtime_error(fmt::format("{} is there already; --resume goes on with it", path));
+    load_checkpoint(path, net, training());
+    if (epochs_done > static_cast<std::int64_t>(options.epochs))
+      throw std::runtime_error(fmt::format("{}: {} of {} epochs are done", path, epochs_done, options.epochs));
+    loaded = true;
+  } else if (std::filesystem::exists(previous)) {
+    throw std::runtime_error(fmt::format("{} is not there, but {}; rename it to go on with it", path, previous));
+  }
 }
 
 // Saves, says how to go on, and ends the program with the status of one that the signal ended.
@@ -177,7 +204,7 @@ Training<float> Trainer::training() {
 }
 
 void print(const Trainer& t, std::size_t epoch, kit::MetricsLog* log) {
-  const Epoch& e = t.epochs[epoch];
+  const Epoch e = t.epoch(epoch);
   fmt::print("{:<10} {:>5} {:>8.4f} {:>11.2f} % {:>10.2f} % {:>10.0f}\n", t.model, epoch + 1, e.loss,
              100 * e.train_mode_accuracy, 100 * e.eval_mode_accuracy, e.samples_per_second);
   std::fflush(stdout);
@@ -189,10 +216,7 @@ void print(const Trainer& t, std::size_t epoch, kit::MetricsLog* log) {
 void train(Trainer& t, const Dataset<>& test, kit::MetricsLog* log) {
   for (const Finding& f : check(t.net, t.loader, t.optimizer.get()))
     fmt::print("{}: {}; {}\n", f.layer, f.reason, f.remedy);
-  if (t.options.resume && std::filesystem::exists(t.checkpoint()))
-    load_checkpoint(t.checkpoint(), t.net, t.training());
-  else
-    t.save();  // a place that cannot be written shows before the training
+  if (!t.loaded) t.save();  // a place that cannot be written shows before the training
   for (std::size_t epoch = 0; epoch < static_cast<std::size_t>(t.epochs_done); ++epoch) print(t, epoch, log);
 
   for (auto epoch = static_cast<std::size_t>(t.epochs_done); epoch < t.options.epochs; ++epoch) {
@@ -211,21 +235,20 @@ void train(Trainer& t, const Dataset<>& test, kit::MetricsLog* log) {
         t.loss += static_cast<double>(loss.item()) * static_cast<double>(y.size());
         t.samples += static_cast<std::int64_t>(y.size());
         bar.advance();
-        const auto now = std::chrono::steady_clock::now();
-        t.seconds += std::chrono::duration<double>(now - std::exchange(start, now)).count();
+        t.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         if (kit::interrupted() != 0) {
           bar.clear();
           end_interrupted(t);
         }
         if (t.options.save_every > 0 && t.schedule.t() % t.options.save_every == 0) t.save();
+        start = std::chrono::steady_clock::now();
       }
     bar.clear();
 
     const double rows = static_cast<double>(t.samples);
-    t.epochs[epoch] = {.loss = t.loss / rows,
-                       .train_mode_accuracy = evaluate_in_train_mode(t.net, test, t.options.batch_size).accuracy,
-                       .eval_mode_accuracy = evaluate_in_eval_mode(t.net, test, t.options.batch_size).accuracy,
-                       .samples_per_second = rows / t.seconds};
+    const double results[] = {t.loss / rows, evaluate_in_train_mode(t.net, test, t.options.batch_size).accuracy,
+                              evaluate_in_eval_mode(t.net, test, t.options.batch_size).accuracy, rows / t.seconds};
+    for (std::size_t i = 0; i < 4; ++i) t.epochs.mutable_value()(epoch, i) = static_cast<float>(results[i]);
     ++t.epochs_done;
     t.loss = t.seconds = 0;
     t.samples = 0;
@@ -256,13 +279,13 @@ void print_modes(Sequential<>& net, const Dataset<>& test) {
              table.text());
 }
 
-void save_plot(const Options& options, const std::vector<Epoch>& batchnorm, const std::vector<Epoch>& plain) {
+void save_plot(const Options& options, const Trainer& batchnorm, const Trainer& plain) {
   std::vector<double> epochs, train_mode, eval_mode, plain_accuracy;
-  for (std::size_t i = 0; i < plain.size(); ++i) {
+  for (std::size_t i = 0; i < options.epochs; ++i) {
     epochs.push_back(static_cast<double>(i + 1));
-    train_mode.push_back(100 * batchnorm[i].train_mode_accuracy);
-    eval_mode.push_back(100 * batchnorm[i].eval_mode_accuracy);
-    plain_accuracy.push_back(100 * plain[i].eval_mode_accuracy);
+    train_mode.push_back(100 * static_cast<double>(batchnorm.epoch(i).train_mode_accuracy));
+    eval_mode.push_back(100 * static_cast<double>(batchnorm.epoch(i).eval_mode_accuracy));
+    plain_accuracy.push_back(100 * static_cast<double>(plain.epoch(i).eval_mode_accuracy));
   }
   kit::Plot plot{.title = options.data + ": accuracy on held-out rows", .x_label = "epoch", .y_label = "accuracy (%)"};
   plot.add("BatchNorm, train mode", epochs, train_mode);
@@ -270,12 +293,6 @@ void save_plot(const Options& options, const std::vector<Epoch>& batchnorm, cons
   plot.add("plain network", epochs, plain_accuracy);
   plot.save(options.plot);
   fmt::print("plot: {}\n", options.plot);
-}
-
-void check_checkpoint(const Trainer& t) {
-  const std::filesystem::path path = t.checkpoint();
-  if (!t.options.checkpoint.empty() && !t.options.resume && std::filesystem::exists(path))
-    throw std::runtime_error(fmt::format("{} is there already; --resume goes on with it", path.string()));
 }
 
 void run(const Options& options) {
@@ -288,8 +305,14 @@ void run(const Options& options) {
   Trainer batchnorm("batchnorm", make_network(set.columns(), options.hidden, set.classes, true), data.train, options);
   manual_seed(options.seed);
   Trainer plain("plain", make_network(set.columns(), options.hidden, set.classes, false), data.train, options);
-  for (const Trainer* t : {&batchnorm, &plain}) check_checkpoint(*t);
-  if (!options.checkpoint.empty()) kit::catch_interrupts();
+  if (!options.checkpoint.empty()) {
+    for (Trainer* t : {&batchnorm, &plain}) {
+      if (t->checkpoint() == options.log) throw std::runtime_error(options.log + " cannot be log and checkpoint");
+      t->load();
+    }
+    if (options.resume && !batchnorm.loaded) fmt::print("{} is not there yet: the run begins\n", options.checkpoint);
+    kit::catch_interrupts();
+  }
   std::optional<kit::MetricsLog> log;
   if (!options.log.empty())
     log.emplace(options.log, std::vector<std::string>{"model", "epoch", "loss", "train_mode_accuracy",
@@ -306,7 +329,7 @@ void run(const Options& options) {
              "samples/s");
   for (Trainer* t : {&batchnorm, &plain}) train(*t, data.test, log ? &*log : nullptr);
   print_modes(batchnorm.net, data.test);
-  if (!options.plot.empty()) save_plot(options, batchnorm.epochs, plain.epochs);
+  if (!options.plot.empty()) save_plot(options, batchnorm, plain);
 }
 
 }  // namespace
@@ -338,7 +361,7 @@ int main(int argc, char** argv) {
   app.add_option("--log", o.log, "write the lines of the epochs to FILE.csv or FILE.jsonl");
   auto* checkpoint =
       app.add_option("--checkpoint", o.checkpoint,
-                     "keep the training in FILE, and FILE.plain for the plain network: a safetensors file");
+                     "keep the training in FILE.safetensors, that of the plain network in FILE.plain.safetensors");
   app.add_option("--save-every", o.save_every, "save after so many steps, beside the end of each epoch")
       ->check(kit::whole())
       ->needs(checkpoint);

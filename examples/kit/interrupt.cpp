@@ -1,6 +1,7 @@
 #include "interrupt.hpp"
 
 #include <csignal>
+#include <initializer_list>
 
 namespace kit {
 namespace {
@@ -15,8 +16,8 @@ extern "C" void note(int signal) {
 }  // namespace
 
 void catch_interrupts() {
-  std::signal(SIGINT, note);
-  std::signal(SIGTERM, note);
+  for (const int signal : {SIGINT, SIGTERM})
+    if (std::signal(signal, note) == SIG_IGN) std::signal(signal, SIG_IGN);  // as under nohup
 }
 
 int interrupted() noexcept { return signal_seen; }

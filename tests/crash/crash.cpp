@@ -69,6 +69,7 @@ int run(int kills) {
     unchanged += now == last ? 1 : 0;
     last = now;
   }
+  if (kills >= 50 && midway == 0) throw std::runtime_error("no kill was in the middle of a file: this shows nothing");
   fmt::print(
       "crash: {} kills, {} of them in the middle of a file; {} found the old state and {} a new one, none lost\n",
       kills, midway, unchanged, kills - unchanged);

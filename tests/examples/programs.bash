@@ -55,6 +55,18 @@ ACheckpointNeedsAPlaceAndIsNotOverwritten() {
   refuses 'run.safetensors is there already' "$bin/train_mlp" --epochs 1 --checkpoint run.safetensors
   ! "$bin/train_mlp" --epochs 2 --checkpoint run.safetensors --resume >/dev/null 2>err || fail "other options are taken"
   [[ $(cat err) == *"--epochs 1"*"--epochs 2"* && $(wc -l <err) == 1 ]] || fail "$(cat err)"
+  printf '1,2,0,1\n2,1,1,0\n3,3,0,1\n4,1,1,0\n5,3,0,0\n6,2,1,1\n7,1,0,0\n8,4,1,1\n' >rows.csv
+  "$bin/train_mlp" --data rows.csv --epochs 2 --batch-size 4 --checkpoint rows.safetensors >/dev/null
+  cp rows.safetensors before
+  echo kept >log.csv
+  local again=("$bin/train_mlp" --data rows.csv --epochs 2 --batch-size 4 --checkpoint rows.safetensors --resume --log log.csv)
+  refuses 'it was made with' "${again[@]}" --label 2
+  sed -i '3s/3,3,0,1/3,3,1,0/' rows.csv
+  refuses 'it was made with' "${again[@]}"
+  cmp rows.safetensors before && [[ $(cat log.csv) == kept ]] || fail "a refused run has changed a file"
+  mv run.safetensors gone
+  refuses 'rename it' "$bin/train_mlp" --epochs 1 --checkpoint run.safetensors --resume
+  refuses 'log and checkpoint' "$bin/train_mlp" --epochs 1 --checkpoint same.csv --log same.csv
   ! "$bin/train_mlp" --checkpoint nowhere/run.safetensors >/dev/null 2>err || fail "no folder, no error"
   [[ $(cat err) == *"nowhere/run.safetensors: cannot be written: No such file or directory" ]] || fail "$(cat err)"
 }
@@ -68,11 +80,11 @@ AnInterruptedRunGoesOnAsIfItHadNotBeen() {
     "$bin/train_mlp" --epochs 100 --checkpoint run.safetensors --save-every 100 $resume --log parts.jsonl >parts 2>err &
     until [[ -e run.safetensors ]]; do sleep 0.01; done
     [[ ! $resume ]] || sleep "0.1$((RANDOM % 10))"
-    kill -INT $! 2>/dev/null || true
+    kill -TERM $! 2>/dev/null || true  # a shell like this one lets its background ignore Ctrl-C
     status=0
     wait $! || status=$?
     if ((status != 0)); then
-      ((status == 130)) || fail "status $status: $(cat err)"
+      ((status == 143)) || fail "status $status: $(cat err)"
       [[ $(cat err) == 'interrupted: '*' --resume goes on' ]] && ((++interrupted))
     fi
     resume=--resume

@@ -35,6 +35,14 @@ class Descriptor {
   int fd_;
 };
 
+// Whether a call of the system succeeded, made again where a signal came between.
+template <class Call> bool retried(Call call) {
+  int result;
+  do result = call();
+  while (result != 0 && errno == EINTR);
+  return result == 0;
+}
+
 bool write_all(int fd, std::string_view content) {
   while (!content.empty()) {
     const ssize_t n = ::write(fd, content.data(), content.size());
@@ -51,16 +59,27 @@ fs::path temporary_name(const fs::path& file) {
   return file.string() + fmt::format(".{}-{}.tmp", ::getpid(), calls++);
 }
 
-// Removes the temporary files of processes that are gone: those alive hold a lock on theirs.
+// Removes the temporary files of processes that are gone; those alive hold the folder's lock, which is now ours.
 void remove_leftovers(const fs::path& file) {
-  const std::string begin = file.filename().string() + ".";
+  const std::string begin = file.filename().string() + ".", end = ".tmp";
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(file.parent_path(), ignored)) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with(begin) || !name.ends_with(".tmp")) continue;
-    const Descriptor fd(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (fd.is_open() && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    if (name.size() <= begin.size() + end.size() || !name.starts_with(begin) || !name.ends_with(end)) continue;
+    const std::string middle = name.substr(begin.size(), name.size() - begin.size() - end.size());
+    if (middle.find_first_not_of("0123456789-") == middle.npos) ::unlink(entry.path().c_str());
   }
+}
+
+// The file that the name stands for: links are followed, also where they end at nothing. Empty if they never end.
+fs::path followed(fs::path file) {
+  std::error_code error;
+  for (int links = 0; links < 40; ++links) {
+    const fs::path target = fs::read_symlink(file, error);
+    if (error) return file;
+    file = file.parent_path() / target;
+  }
+  return {};
 }
 
 // Removes a name at the end, if it is still there: a rename between two names of one file does nothing.
@@ -82,20 +101,26 @@ void write_file(const fs::path& path, std::string_view content, WriteOptions opt
   const auto must = [&name](bool done, const std::string& otherwise) {
     if (!done) fail_file(name, "{}: {}", otherwise, std::generic_category().message(errno));
   };
-  std::error_code error;
-  fs::path file = fs::absolute(path);
-  if (fs::is_symlink(file, error)) file = fs::weakly_canonical(file, error);
+  check_file(path.has_filename(), name, "cannot be written: it is not the name of a file");
+  const fs::path file = followed(fs::absolute(path));
+  check_file(!file.empty(), name, "cannot be written: its links lead in a circle");
   struct stat old = {};
   const bool is_new = ::stat(file.c_str(), &old) != 0;
   check_file(is_new || S_ISREG(old.st_mode), name, "cannot be written: it is not a file");
-  remove_leftovers(file);
+
+  // One call at a time in a folder. Some network file systems have no locks, and do without.
+  const Descriptor folder(::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  must(folder.is_open(), "cannot be written");
+  const bool locked = retried([&] { return ::flock(folder.get(), LOCK_EX); });
+  must(locked || errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP, "cannot be written");
+  if (locked) remove_leftovers(file);
 
   Temporary fresh{temporary_name(file)};
   Descriptor fd(::open(fresh.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   must(fd.is_open(), "cannot be written");
   fresh.made = true;
-  must(::flock(fd.get(), LOCK_EX) == 0 && (is_new || ::fchmod(fd.get(), old.st_mode & 07777) == 0) &&
-           write_all(fd.get(), content) && ::fsync(fd.get()) == 0 && fd.close(),
+  must((is_new || ::fchmod(fd.get(), old.st_mode & 07777) == 0) && write_all(fd.get(), content) &&
+           retried([&] { return ::fsync(fd.get()); }) && fd.close(),
        "cannot be written, and is as it was");
   if (options.keep_previous && !is_new) {
     // A second name for the old file, so that there is no moment without one.
@@ -105,8 +130,7 @@ void write_file(const fs::path& path, std::string_view content, WriteOptions opt
          fmt::format("cannot be kept as {}, and is as it was", name_of_previous(path).string()));
   }
   must(fresh.become(file), "cannot be replaced, and is as it was");
-  const Descriptor folder(::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  must(folder.is_open() && ::fsync(folder.get()) == 0, "is written, but a power failure may bring back the one before");
+  must(retried([&] { return ::fsync(folder.get()); }), "is written, but a power failure may bring back the one before");
 }
 
 fs::path name_of_previous(const fs::path& path) { return path.string() + ".previous"; }

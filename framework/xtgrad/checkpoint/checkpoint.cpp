@@ -3,17 +3,20 @@
 #include "xtgrad/blas.hpp"
 #include "xtgrad/check_file.hpp"
 #include "xtgrad/kernels/table.hpp"
-#include "xtgrad/parallel.hpp"
 
 namespace xtgrad {
 namespace {
 
 constexpr const char* kSettings = "training.settings";
+constexpr const char* kOptimizer = "training.optimizer";
 constexpr const char* kKernels = "training.kernels";
-constexpr const char* kThreads = "training.threads";
 
 // What decides the last bits of a result.
 std::string kernels_here() { return fmt::format("{}, {}", blas::core_name(), kernels::table<float>().instruction_set); }
+
+template <class T> std::string name_of(const Optimizer<T>* optimizer) {
+  return optimizer == nullptr ? "none" : optimizer->name();
+}
 
 // All places of a run under their names in the file.
 template <class T>
@@ -45,8 +48,8 @@ template <class T>
 std::string detail::to_checkpoint(const std::vector<StateEntry<T>>& model, const Training<T>& training) {
   return to_safetensors(copy_state(places_of(model, training)), {{Safetensors::kChecksum, ""},
                                                                  {kSettings, training.settings},
-                                                                 {kKernels, kernels_here()},
-                                                                 {kThreads, std::to_string(num_threads())}});
+                                                                 {kOptimizer, name_of(training.optimizer)},
+                                                                 {kKernels, kernels_here()}});
 }
 
 template <class T>
@@ -60,6 +63,8 @@ void detail::load_checkpoint(const std::vector<StateEntry<T>>& model, const Trai
   };
   check_file(text(kSettings) == training.settings, file.file(), "it was made with '{}', now it is '{}'",
              text(kSettings), training.settings);
+  check_file(text(kOptimizer) == name_of(training.optimizer), file.file(), "its optimizer is {}, now it is {}",
+             text(kOptimizer), name_of(training.optimizer));
   load_state(places_of(model, training), file);
   if (training.loader != nullptr) training.loader->resume();
   if (text(kKernels) != kernels_here())
@@ -73,7 +78,8 @@ Safetensors detail::read_checkpoint(const std::filesystem::path& path) {
   } catch (const std::runtime_error& error) {
     const std::string previous = name_of_previous(path).string();
     throw std::runtime_error(std::filesystem::exists(previous)
-                                 ? fmt::format("{}; the checkpoint before it is {}", error.what(), previous)
+                                 ? fmt::format("{}; to go on from the checkpoint before it, rename {} to {}",
+                                               error.what(), previous, path.string())
                                  : error.what());
   }
 }

@@ -3,9 +3,9 @@
 //   the model             under its own names, so that any tool finds the weights
 //   optimizer.NAME        what the optimizer remembers, the learning rates included
 //   training.PART.NAME    schedule, plateau and loader; training.generator; training.NAME what the caller added
-//   __metadata__          the caller's settings, the machine's kernels, and a CRC-32 of the whole file
+//   __metadata__          the caller's settings, the optimizer's name, the machine's kernels, a CRC-32 of the whole file
 //
-// The options of the constructors are not in it: build the same objects, then load.
+// The options of the constructors are not in it, nor are gradients: build the same objects, then load; save after step().
 #pragma once
 
 #include "xtgrad/checkpoint/safetensors.hpp"

@@ -227,7 +227,7 @@ Safetensors Safetensors::parse(std::string content, const std::string& file) {
   if (const auto sum = header.metadata.find(kChecksum); sum != header.metadata.end()) {
     const std::size_t digits = find_checksum(text);
     check_file(digits != text.npos && checksum(content, kLength + digits) == sum->second, file,
-               "the checksum does not match: the file is damaged");
+               "the checksum does not match: the file is damaged, or another program has rewritten it");
   }
   result.file_ = file;
   result.data_ = kLength + length;
@@ -255,7 +255,11 @@ Safetensors Safetensors::read(const std::filesystem::path& path) {
   std::string content;
   const auto read_up_to = [&](std::size_t end) {
     std::size_t at = content.size();
-    content.resize(end);
+    try {
+      content.resize(end);
+    } catch (const std::bad_alloc&) {
+      fail_file(file, "its {} bytes do not fit into memory", size);
+    }
     while (at < end) {
       const ssize_t n = ::read(stream.fd, content.data() + at, end - at);
       check_read(n >= 0 || errno == EINTR);
@@ -311,13 +315,15 @@ template <class T> std::string to_safetensors(const StateDict<T>& values, Metada
 
   if (const auto sum = metadata.find(Safetensors::kChecksum); sum != metadata.end()) sum->second = "00000000";
   Json header = Json::object();
-  if (!metadata.empty()) header[kMetadata] = metadata;
+  // Appended: operator[] would look for each of these names, which are different, among all before it.
+  auto& members = header.get_ref<Json::object_t&>();
+  if (!metadata.empty()) members.emplace_back(kMetadata, metadata);
   std::size_t end = 0;
   for (const auto& [name, t] : tensors) {
     const std::size_t begin = std::exchange(end, end + t.bytes.size());
-    header[name] = {{"dtype", t.dtype},
-                    {"shape", std::vector<std::size_t>(t.shape.begin(), t.shape.end())},
-                    {"data_offsets", {begin, end}}};
+    members.emplace_back(name, Json{{"dtype", t.dtype},
+                                    {"shape", std::vector<std::size_t>(t.shape.begin(), t.shape.end())},
+                                    {"data_offsets", {begin, end}}});
   }
   std::string text;
   try {

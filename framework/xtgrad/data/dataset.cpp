@@ -39,7 +39,9 @@ DataLoader<T>::DataLoader(Dataset<T> data, LoaderOptions options)
       generator_(options.seed),
       epoch_generator_(generator_),
       rows_(static_cast<std::int64_t>(data_.size())),
-      batch_size_(static_cast<std::int64_t>(options.batch_size)) {
+      batches_(0),
+      batch_size_(static_cast<std::int64_t>(options.batch_size)),
+      shuffle_(options.shuffle ? 1 : 0) {
   const std::size_t N = data_.size();
   check(options.batch_size > 0, "DataLoader: batch_size is 0");
   check(data_.y.shape() == Shape{N}, "DataLoader: x is {}, labels {}, expected one label a row", data_.x.shape(),
@@ -48,6 +50,7 @@ DataLoader<T>::DataLoader(Dataset<T> data, LoaderOptions options)
         options.min_batch, options.batch_size);
   check(batches() > 0, "DataLoader: {} rows make no batch of size {}", N, options.batch_size);
   order_.resize(N);
+  batches_ = static_cast<std::int64_t>(batches());
 }
 
 template <class T> std::size_t DataLoader<T>::batches() const noexcept {
@@ -79,7 +82,9 @@ template <class T> std::vector<StateEntry<T>> DataLoader<T>::state() {
   return {{"epoch", &epoch_},
           {"position", &position_},
           {"rows", &rows_, StateRule::fixed},
+          {"batches", &batches_, StateRule::fixed},
           {"batch_size", &batch_size_, StateRule::fixed},
+          {"shuffle", &shuffle_, StateRule::fixed},
           {"generator", &epoch_generator_}};
 }
 

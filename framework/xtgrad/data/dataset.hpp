@@ -82,7 +82,8 @@ template <class T = float> class DataLoader {
 
   /// Epoch, batches handed out, and the generator at the epoch's start, by name.
   StateDict<T> state_dict() { return copy_state(state()); }
-  /// Takes them over, and resumes. Throws, with nothing changed, unless they are of as many rows and the same batch size.
+  /// Takes them over, and resumes. Throws, with nothing changed, unless they are of as many rows in as many batches of the
+  /// same size, and shuffled alike.
   void load_state_dict(const StateDict<T>& values) {
     load_state("load_state_dict", state(), values);
     resume();
@@ -93,9 +94,7 @@ template <class T = float> class DataLoader {
   void resume() noexcept { resumed_ = true; }
 
  private:
-  bool goes_on() const noexcept {
-    return resumed_ && epoch_ > 0 && position_ < static_cast<std::int64_t>(batches());
-  }
+  bool goes_on() const noexcept { return resumed_ && epoch_ > 0 && position_ < static_cast<std::int64_t>(batches()); }
   void draw_order();
   Batch<T> batch(std::size_t index);
 
@@ -103,7 +102,7 @@ template <class T = float> class DataLoader {
   LoaderOptions options_;
   Generator generator_, epoch_generator_;  // the second as it was before it drew the epoch's order
   std::vector<std::size_t> order_;
-  std::int64_t rows_, batch_size_, epoch_ = 0, position_ = 0;
+  std::int64_t rows_, batches_, batch_size_, shuffle_, epoch_ = 0, position_ = 0;
   bool resumed_ = false;
 };
 

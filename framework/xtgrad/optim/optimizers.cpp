@@ -144,7 +144,7 @@ template <class T, class Options> std::vector<StateEntry<T>> GroupedOptimizer<T,
       entries.push_back({fmt::format("{}.{}", i, Options::arrays[k]), &slots_[i].arrays[k]});
   }
   for (std::size_t g = 0; g < options_.size(); ++g)
-    entries.push_back({fmt::format("group.{}.lr", g), &options_[g].lr, StateRule::not_negative});
+    entries.push_back({fmt::format("group.{}.lr", g), &options_[g].lr, StateRule::rate});
   return entries;
 }
 

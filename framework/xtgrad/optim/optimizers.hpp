@@ -27,6 +27,8 @@ template <class T> class Optimizer {
     for (std::size_t g = 0; g < groups(); ++g) set_lr(lr, g);
   }
 
+  /// "SGD", "Adam", ...
+  virtual const char* name() const = 0;
   /// The weight decay of a parameter; 0 if it is not here.
   virtual double weight_decay(const Tensor<T>& parameter) const = 0;
 
@@ -63,6 +65,7 @@ template <class T, class Options> class GroupedOptimizer : public Optimizer<T> {
 
   void step() override;
   void zero_grad() override;
+  const char* name() const override { return Options::name; }
   std::size_t groups() const override { return options_.size(); }
   double lr(std::size_t group = 0) const override { return options_.at(group).lr; }
   using Optimizer<T>::set_lr;

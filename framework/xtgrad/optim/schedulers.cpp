@@ -68,7 +68,7 @@ template <class T> void Scheduler<T>::load_state_dict(const StateDict<T>& values
 template <class T> std::vector<StateEntry<T>> Scheduler<T>::state() {
   std::vector<StateEntry<T>> entries{{"t", &t_}};
   for (std::size_t g = 0; g < base_.size(); ++g)
-    entries.push_back({fmt::format("group.{}.base_lr", g), &base_[g], StateRule::not_negative});
+    entries.push_back({fmt::format("group.{}.base_lr", g), &base_[g], StateRule::rate});
   return entries;
 }
 

@@ -11,6 +11,9 @@ namespace {
 
 constexpr const char* kKinds[] = {"a tensor", "an integer", "a number", "a generator"};
 
+// What is counted here would take centuries to get so far; more is not a count, and could not be counted on.
+constexpr std::int64_t kLargestCount = std::int64_t{1} << 53;
+
 // What is wrong with a value for this place; empty if nothing is.
 template <class T> std::string problem(const StateEntry<T>& entry, const StateValue<T>& value) {
   if (value.index() != entry.place.index())
@@ -18,10 +21,13 @@ template <class T> std::string problem(const StateEntry<T>& entry, const StateVa
   if (const auto* count = std::get_if<std::int64_t>(&value)) {
     const std::int64_t now = *std::get<std::int64_t*>(entry.place);
     if (entry.rule == StateRule::fixed && *count != now) return fmt::format("is {}, expected {}", *count, now);
-    return *count >= 0 ? "" : fmt::format("is {}, expected a count", *count);
+    return *count >= 0 && *count <= kLargestCount ? "" : fmt::format("is {}, expected a count", *count);
   }
   if (const auto* number = std::get_if<double>(&value))
-    return *number >= 0 || entry.rule == StateRule::any ? "" : fmt::format("is {}, expected 0 or more", *number);
+    return entry.rule == StateRule::any || (*number >= 0 && (entry.rule != StateRule::rate || std::isfinite(*number)))
+               ? ""
+               : fmt::format("is {}, expected 0 or more{}", *number,
+                             entry.rule == StateRule::rate ? ", and finite" : "");
   if (const auto* state = std::get_if<Labels>(&value)) try {
       Generator::from_state(*state);
       return "";

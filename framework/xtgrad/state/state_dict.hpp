@@ -17,8 +17,9 @@ template <class T> using StateValue = std::variant<Tensor<T>, std::int64_t, doub
 /// Names and values in the owner's order. The values are copies.
 template <class T> using StateDict = std::vector<std::pair<std::string, StateValue<T>>>;
 
-/// What a value may be, checked when it is loaded; fixed is a count that cannot change. No count is negative.
-enum class StateRule { any, not_negative, fixed };
+/// What a value may be, checked when it is loaded: from 0 up; from 0 up and finite; as it is now. A count is always from
+/// 0 to 2^53.
+enum class StateRule { any, not_negative, rate, fixed };
 
 /// A named value where it lives.
 template <class T> struct StateEntry {

@@ -20,19 +20,28 @@
 // The calls of the system that write_file makes come by here: the linker is told so.
 namespace {
 
-// The call that fails, counted from 0, and how; none by default.
+// The calls on their way to the system, and the one of them that fails, counted from 0; none by default.
 struct Faults {
   int at = -1, error = EIO;
   int calls = 0;
   std::string failed = {};        // the name of the call that did
   std::size_t longest_write = 0;  // if not 0
-  bool interrupt = false;         // every second write says EINTR
+  bool interrupt = false;         // every second write, flock and fsync says EINTR
+  std::vector<std::string> log = {};
 };
 Faults* faults = nullptr;
 
-bool fails(const char* call) {
-  if (faults == nullptr || faults->calls++ != faults->at) return false;
-  faults->failed = call;
+bool interrupts() {
+  if (faults == nullptr || !faults->interrupt || faults->calls % 2 != 0) return false;
+  errno = EINTR;
+  return true;
+}
+
+bool fails(const char* call, const std::string& what = "") {
+  if (faults == nullptr) return false;
+  faults->log.push_back(call + what);
+  if (faults->calls++ != faults->at) return false;
+  faults->failed = call + what;
   errno = faults->error;
   return true;
 }
@@ -54,26 +63,31 @@ int __wrap_open(const char* path, int flags, ...) {
   va_start(arguments, flags);
   const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(arguments, mode_t) : 0;
   va_end(arguments);
-  return fails("open") ? -1 : __real_open(path, flags, mode);
+  const char* const kind = (flags & O_DIRECTORY) != 0 ? " folder" : (flags & O_EXCL) != 0 ? " new" : "";
+  return fails("open", kind) ? -1 : __real_open(path, flags, mode);
+}
+// What a descriptor is of.
+std::string kind_of(int fd) {
+  struct stat status = {};
+  return ::fstat(fd, &status) == 0 && S_ISDIR(status.st_mode) ? " folder" : " new";
 }
 ssize_t __wrap_write(int fd, const void* data, size_t size) {
-  if (fails("write")) return -1;
-  if (faults != nullptr && faults->interrupt && faults->calls % 2 == 0) {
-    errno = EINTR;
-    return -1;
-  }
+  if (fails("write", kind_of(fd)) || interrupts()) return -1;
   return __real_write(fd, data,
                       faults != nullptr && faults->longest_write > 0 ? std::min(size, faults->longest_write) : size);
 }
-int __wrap_fsync(int fd) { return fails("fsync") ? -1 : __real_fsync(fd); }
+int __wrap_fsync(int fd) { return fails("fsync", kind_of(fd)) || interrupts() ? -1 : __real_fsync(fd); }
 int __wrap_close(int fd) {
+  const std::string kind = kind_of(fd);
   const int result = __real_close(fd);  // a descriptor is gone also where close fails
-  return fails("close") ? -1 : result;
+  return fails("close", kind) ? -1 : result;
 }
 int __wrap_rename(const char* from, const char* to) { return fails("rename") ? -1 : __real_rename(from, to); }
 int __wrap_link(const char* from, const char* to) { return fails("link") ? -1 : __real_link(from, to); }
 int __wrap_fchmod(int fd, mode_t mode) { return fails("fchmod") ? -1 : __real_fchmod(fd, mode); }
-int __wrap_flock(int fd, int operation) { return fails("flock") ? -1 : __real_flock(fd, operation); }
+int __wrap_flock(int fd, int operation) {
+  return fails("flock", kind_of(fd)) || interrupts() ? -1 : __real_flock(fd, operation);
+}
 }
 
 namespace xtgrad {
@@ -161,8 +175,8 @@ TEST(WriteFile, LosesNothingWhicheverCallFails) {
         const std::string content = content_of(path), previous = content_of(path + ".previous");
         EXPECT_EQ(folder.names(), (Names{"file", "file.previous"})) << at << " " << f.failed;
         if (message == "no error") {
-          // The last descriptor, of the folder, has nothing more to say.
-          EXPECT_EQ(f.failed, "close") << at;
+          // The descriptor of the folder has nothing more to say.
+          EXPECT_EQ(f.failed, "close folder") << at;
           EXPECT_EQ(content, "new");
         } else {
           expect_parts(message, {path + ": ", std::generic_category().message(errno_value)});
@@ -177,7 +191,8 @@ TEST(WriteFile, LosesNothingWhicheverCallFails) {
         EXPECT_EQ(content_of(path + ".previous"), keep_previous ? content : previous);
         EXPECT_EQ(folder.names(), (Names{"file", "file.previous"}));
       }
-      std::set<std::string> all{"open", "write", "fsync", "close", "rename", "flock", "fchmod"};
+      std::set<std::string> all{"open folder", "flock folder", "open new", "fchmod",       "write new",
+                                "fsync new",   "close new",    "rename",   "fsync folder", "close folder"};
       if (keep_previous) all.insert("link");
       EXPECT_EQ(failed, all);
     }
@@ -233,16 +248,68 @@ TEST(WriteFile, LosesNothingInAFolderThatCannotBeWritten) {
   EXPECT_EQ(content_of(path), "old");
 }
 
-TEST(WriteFile, RemovesWhatADeadProcessLeftAndNotWhatALiveOneWrites) {
+// The order that makes it durable: what is in the file before its name, and the name before the return.
+TEST(WriteFile, SyncsTheFileBeforeItsNameAndThenTheFolder) {
   const TemporaryFolder folder;
-  folder.write("file.1-0.tmp", "dead");
-  folder.write("other.1-0.tmp", "not ours");
-  const std::string alive = folder.write("file.2-0.tmp", "alive");
-  const int fd = ::open(alive.c_str(), O_RDONLY);
-  ASSERT_EQ(::flock(fd, LOCK_EX), 0);
+  const std::string path = folder.path("file");
+  Faults first, second;
+  EXPECT_EQ(write_with(first, path, "one"), "no error");
+  EXPECT_EQ(first.log, (Names{"open folder", "flock folder", "open new", "write new", "fsync new", "close new",
+                              "rename", "fsync folder", "close folder"}));
+  EXPECT_EQ(write_with(second, path, "two", {.keep_previous = true}), "no error");
+  EXPECT_EQ(second.log, (Names{"open folder", "flock folder", "open new", "fchmod", "write new", "fsync new",
+                               "close new", "link", "rename", "rename", "fsync folder", "close folder"}));
+}
+
+TEST(WriteFile, DoesWithoutLocksWhereThereAreNone) {
+  const TemporaryFolder folder;
+  Faults f{.at = 1, .error = ENOLCK};
+  EXPECT_EQ(write_with(f, folder.path("file"), "new"), "no error");
+  EXPECT_EQ(f.failed, "flock folder");
+  EXPECT_EQ(content_of(folder.path("file")), "new");
+}
+
+TEST(WriteFile, RemovesWhatADeadProcessLeftAndNothingElse) {
+  const TemporaryFolder folder;
+  for (const char* name :
+       {"file.1-0.tmp", "file.22-13.tmp", "other.1-0.tmp", "file.notes.tmp", "file.x.1-0.tmp", "file.tmp"})
+    folder.write(name, "");
   write_file(folder.path("file"), "new");
-  EXPECT_EQ(folder.names(), (Names{"file", "file.2-0.tmp", "other.1-0.tmp"}));
-  ::close(fd);
+  EXPECT_EQ(folder.names(), (Names{"file", "file.notes.tmp", "file.tmp", "file.x.1-0.tmp", "other.1-0.tmp"}));
+}
+
+TEST(WriteFile, MayBeCalledByManyProcessesAtOnce) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("file");
+  std::vector<pid_t> children;
+  for (int child = 0; child < 3; ++child) {
+    children.push_back(::fork());
+    if (children.back() > 0) continue;
+    int failures = 0;
+    for (int i = 0; i < 100; ++i)
+      if (error<std::runtime_error>([&] { write_file(path, std::string(1000, 'x'), {.keep_previous = true}); }) !=
+          "no error")
+        ++failures;
+    ::_exit(failures);
+  }
+  for (const pid_t child : children) {
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << WEXITSTATUS(status);
+  }
+  EXPECT_EQ(content_of(path), std::string(1000, 'x'));
+  EXPECT_EQ(folder.names(), (Names{"file", "file.previous"}));
+}
+
+TEST(WriteFile, FollowsALinkToNothingAndRefusesACircle) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::symlink("later", folder.path("link").c_str()), 0);
+  write_file(folder.path("link"), "new");
+  EXPECT_EQ(content_of(folder.path("later")), "new");
+  EXPECT_EQ(folder.names(), (Names{"later", "link"}));
+  ASSERT_EQ(::symlink("circle", folder.path("circle").c_str()), 0);
+  expect_parts(error<std::runtime_error>([&] { write_file(folder.path("circle"), "new"); }), {"circle: ", "links"});
+  expect_parts(error<std::runtime_error>([&] { write_file("", "new"); }), {"not the name of a file"});
 }
 
 }  // namespace

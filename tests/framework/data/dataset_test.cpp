@@ -204,25 +204,36 @@ TEST(DataLoader, WithoutALoadedStateBeginStartsAnEpoch) {
 
 TEST(DataLoader, RefusesTheStateOfAnother) {
   DataLoader loader(numbered(10), {.batch_size = 4}), rows(numbered(9), {.batch_size = 4}),
-      size(numbered(10), {.batch_size = 3});
+      size(numbered(10), {.batch_size = 3}), shuffled(numbered(10), {.batch_size = 4, .shuffle = true}),
+      fewer(numbered(10), {.batch_size = 4, .drop_last = true});
   next_batches(loader, 2);
   const StateDict<float> before = loader.state_dict();
   expect_parts(error([&] { loader.load_state_dict(rows.state_dict()); }), {"rows is 9, expected 10"});
   expect_parts(error([&] { loader.load_state_dict(size.state_dict()); }), {"batch_size is 3, expected 4"});
+  expect_parts(error([&] { loader.load_state_dict(shuffled.state_dict()); }), {"shuffle is 1, expected 0"});
+  expect_parts(error([&] { loader.load_state_dict(fewer.state_dict()); }), {"batches is 2, expected 3"});
   StateDict<float> wrong = before;
   std::get<Labels>(wrong.back().second)(312) = 313;
   expect_parts(error([&] { loader.load_state_dict(wrong); }), {"generator is refused", "do not hold its state"});
-  for (std::size_t i = 0; i < before.size(); ++i)
-    EXPECT_TRUE(i == 4 ? std::get<3>(loader.state_dict()[i].second) == std::get<3>(before[i].second)
-                       : std::get<1>(loader.state_dict()[i].second) == std::get<1>(before[i].second));
+  const StateDict<float> after = loader.state_dict();
+  for (std::size_t i = 0; i + 1 < before.size(); ++i)
+    EXPECT_EQ(std::get<std::int64_t>(after[i].second), std::get<std::int64_t>(before[i].second));
+  EXPECT_EQ(std::get<Labels>(after.back().second), std::get<Labels>(before.back().second));
   EXPECT_EQ(loader.next_epoch(), 2);
+}
+
+TEST(DataLoader, RefusesACountThatCouldNotBeCountedOn) {
+  DataLoader loader(numbered(10), {.batch_size = 4});
+  StateDict<float> state = loader.state_dict();
+  state[0].second = std::numeric_limits<std::int64_t>::max();
+  expect_parts(error([&] { loader.load_state_dict(state); }), {"epoch is 9223372036854775807, expected a count"});
 }
 
 TEST(DataLoader, TakesAPositionPastTheEndForTheEndOfTheEpoch) {
   DataLoader loader(numbered(10), {.batch_size = 4});
   StateDict<float> state = loader.state_dict();
   state[0].second = std::int64_t{4};
-  state[1].second = std::numeric_limits<std::int64_t>::max();
+  state[1].second = std::int64_t{1} << 53;
   loader.load_state_dict(state);
   EXPECT_EQ(loader.next_epoch(), 5);
   EXPECT_EQ(epoch(loader), ascending(10));

@@ -137,5 +137,16 @@ TEST(Plateau, ThrowsForOptionsOutOfRange) {
   expect_parts(error([&] { Plateau<double>(sgd, {.threshold = kNaN}); }), {"Plateau", "nan"});
 }
 
+TEST(Scheduler, RefusesARateThatIsNotFiniteAndChangesNothing) {
+  SGD<> sgd({Tensor<>{1}.requires_grad(true)}, {.lr = 0.5});
+  Scheduler<> schedule(sgd, cosine(10));
+  StateDict<float> state = schedule.state_dict();
+  state[0].second = std::int64_t{3};
+  state[1].second = std::numeric_limits<double>::infinity();
+  expect_parts(error([&] { schedule.load_state_dict(state); }), {"base_lr is inf", "finite"});
+  EXPECT_EQ(schedule.t(), 0);
+  EXPECT_EQ(sgd.lr(), 0.5);
+}
+
 }  // namespace
 }  // namespace xtgrad

@@ -51,7 +51,7 @@ TEST(Checkpoint, HoldsEverythingUnderItsName) {
                            "training.loader.generator",
                            "training.noise"})
     EXPECT_EQ(names.count(name), 1U) << name;
-  for (const char* key : {"training.settings", "training.kernels", "training.threads", "xtgrad.crc32"})
+  for (const char* key : {"training.settings", "training.optimizer", "training.kernels", "xtgrad.crc32"})
     EXPECT_EQ(file.metadata().count(key), 1U) << key;
 }
 
@@ -109,14 +109,19 @@ TEST(Checkpoint, DetectsEveryTruncation) {
 
 // A checkpoint is refused as a whole: the model does not change where only the optimizer does not fit.
 TEST(Checkpoint, OfAnotherRunIsRefusedAndNothingChanges) {
-  TrainingRun run("adam"), sgd("sgd"), settings("adam");
+  TrainingRun run("adam"), sgd("sgd"), adamw("adamw"), settings("adam"), wider("adam");
+  Linear<> more(1, 1);
   run.train_to(4);
   const std::string before = text_of(run);
   const auto is_refused = [&](const std::string& content, const std::vector<std::string>& parts) {
     expect_parts(error<std::runtime_error>([&] { load(run, content); }), parts);
     EXPECT_TRUE(text_of(run) == before);
   };
-  is_refused(text_of(sgd), {"file: ", "optimizer.0.exp_avg is missing", "optimizer.0.momentum_buffer is unexpected"});
+  is_refused(text_of(sgd), {"file: its optimizer is SGD, now it is Adam"});
+  is_refused(text_of(adamw), {"file: its optimizer is AdamW, now it is Adam"});
+  std::vector<StateEntry<float>> model = wider.net.state();
+  for (const StateEntry<float>& entry : more.state()) model.push_back(entry);
+  is_refused(detail::to_checkpoint(model, wider.training()), {"file: ", "weight is unexpected", "bias is unexpected"});
   Training<float> training = settings.training();
   training.settings = "net 5-8-3";
   is_refused(detail::to_checkpoint(settings.net.state(), training), {"'net 5-8-3'", "'net 4-8-3'"});
@@ -160,7 +165,7 @@ TEST(Checkpoint, PointsToTheOneBeforeWhereItIsDamaged) {
             path + ": it has 7 bytes, and the length of a safetensors header takes 8");
   folder.write("run.previous", "");
   expect_parts(error<std::runtime_error>([&] { load_checkpoint(path, run.net, run.training()); }),
-               {"it has 7 bytes", "the checkpoint before it is " + path + ".previous"});
+               {"it has 7 bytes", "to go on from the checkpoint before it, rename " + path + ".previous to " + path});
 }
 
 TEST(Checkpoint, HasTheChecksumOfTheStandard) {
