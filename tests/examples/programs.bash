@@ -102,8 +102,25 @@ MissingAndUselessDataGetOneLineAndStatus2() {
   refuses 'line 2' "$bin/standardise" --data text.csv
 }
 
+# claims FILE VERDICT: how many claims have this verdict.
+claims() { grep -c "\"verdict\":\"$2\"" "$1" || true; }
+
+ScaleInvarianceMakesWeightDecayALearningRate() {
+  "$bin/scale_invariance" --json claims.jsonl --csv curves.csv --plot curves.png >out
+  [[ $(claims claims.jsonl reproduces) == 4 && $(wc -l <claims.jsonl) == 4 ]] || fail "$(cat out)"
+  [[ $(wc -l <curves.csv) == 201 ]] || fail "expected 200 steps"
+}
+
+GradientsGrowAsTheorySays() {
+  "$bin/gradient_explosion" --quick --seeds 8 --json claims.jsonl >out
+  grep '"claim":"ReLU' claims.jsonl | grep -q '"verdict":"reproduces"' || fail "$(cat out)"
+  # At width n within the tolerance, or too few seeds to say.
+  ! grep 'at width n' claims.jsonl | grep 'does not reproduce' || fail "$(cat out)"
+  [[ $(grep falls claims.jsonl | grep -c '"verdict":"reproduces"') == 2 ]] || fail "$(cat out)"
+}
+
 HelpExitsWith0() {
-  for program in train_mlp standardise batchnorm_gradients train_eval_gap; do
+  for program in train_mlp standardise batchnorm_gradients gradient_explosion scale_invariance train_eval_gap; do
     "$bin/$program" --help >out || fail "$program --help fails"
     grep -q -- --help out || fail "$program --help does not mention itself"
   done

@@ -1,0 +1,168 @@
+// gradient_explosion: at initialisation BatchNorm makes gradients grow with every layer, by a factor that theory gives
+//
+// Yang et al. 2019 (A mean field theory of batch normalization): going down through BatchNorm layers of a wide random
+// network, the squared norm of the gradient grows by pi / (pi - 1) a ReLU layer for large batches, and by
+// (m - 2) / (m - 3) a linear layer for batches of m > 3.
+//
+// The ReLU factor is taken in the middle of a deep network, where activations have settled. A linear network of finite
+// width n settles nowhere: the further down, the more its activations lie along few directions, and the gradient depends on
+// them. Theory's factor is that of one layer, on the rows at which activations settle, for an independent gradient. There the
+// weights have m - 1 of their n directions among the rows, in which a longer weight does not make a longer gradient, and the
+// factor is (m - 2) / (m - 3) (1 - 2/n).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <optional>
+#include <xtgrad/xtgrad.hpp>
+
+#include "kit/metrics_log.hpp"
+#include "kit/options.hpp"
+#include "kit/plot.hpp"
+#include "kit/progress.hpp"
+#include "kit/study.hpp"
+
+namespace {
+
+using namespace xtgrad;
+
+constexpr std::size_t kWidth = 256, kDepth = 24;
+// Of the layers, counted from the input, those whose growth is taken: activations and gradients have settled there.
+constexpr std::size_t kFirst = 8, kLast = 20;
+
+// The squared norm of the gradient at the input of each layer of one random network, in double.
+std::vector<double> squared_norms(std::uint64_t seed, std::size_t m, bool relu) {
+  Generator random(seed);
+  std::vector<Tensor<double>> inputs{random.normal<double>({m, kWidth})};
+  inputs[0].requires_grad(true);
+  for (std::size_t l = 0; l < kDepth; ++l) {
+    const Tensor<double> weight =
+        random.normal<double>({kWidth, kWidth}, 0, 1 / std::sqrt(static_cast<double>(kWidth)));
+    const Tensor<double> y = batch_norm(linear(inputs.back(), weight, Tensor<double>()), {}, {}, 0.0).y;
+    inputs.push_back(relu ? xtgrad::relu(y) : y);
+  }
+  const Tensor<double> top = inputs.back();
+  inputs.pop_back();
+  std::vector<double> norms;
+  for (const Tensor<double>& g : grad(top, inputs, {.seed = random.normal<double>(top.shape())}))
+    norms.push_back(sum(g * g).item());
+  return norms;
+}
+
+// m rows of n that are equally far from each other: as BatchNorm gives them, with mean 0 and variance 1.
+Tensor<double> settled_rows(Generator& random, std::size_t m, std::size_t n) {
+  Tensor<double> rows = random.normal<double>({m, n});
+  auto& x = rows.mutable_value();
+  for (std::size_t i = 0; i < m; ++i) {  // Gram and Schmidt
+    for (std::size_t j = 0; j < i; ++j) {
+      double along = 0;
+      for (std::size_t k = 0; k < n; ++k) along += x(i, k) * x(j, k);
+      for (std::size_t k = 0; k < n; ++k) x(i, k) -= along * x(j, k);
+    }
+    double squares = 0;
+    for (std::size_t k = 0; k < n; ++k) squares += x(i, k) * x(i, k);
+    for (std::size_t k = 0; k < n; ++k) x(i, k) /= std::sqrt(squares);
+  }
+  const double M = static_cast<double>(m);
+  return (rows - mean(rows, {0})) * std::sqrt(static_cast<double>(n) * M / (M - 1));
+}
+
+// Growth - 1 through a linear layer on settled rows, of a gradient that does not depend on it and whose mean is 0, as it is
+// below any BatchNorm.
+kit::Mean linear_growth(std::size_t m, std::size_t seeds, std::uint64_t first_seed) {
+  kit::Progress bar(fmt::format("linear layer, m = {}", m), seeds);
+  std::vector<double> growth;
+  for (std::size_t s = 0; s < seeds; ++s) {
+    Generator random(first_seed + s);
+    Tensor<double> x = settled_rows(random, m, kWidth);
+    x.requires_grad(true);
+    const Tensor<double> weight =
+        random.normal<double>({kWidth, kWidth}, 0, 1 / std::sqrt(static_cast<double>(kWidth)));
+    const Tensor<double> y = batch_norm(linear(x, weight, Tensor<double>()), {}, {}, 0.0).y;
+    Tensor<double> dy = random.normal<double>(y.shape());
+    dy = dy - mean(dy, {0});
+    const Tensor<double> dx = grad(y, {x}, {.seed = dy})[0];
+    growth.push_back(sum(dx * dx).item() / sum(dy * dy).item() - 1);
+    bar.advance();
+  }
+  bar.clear();
+  return kit::mean_of(growth);
+}
+
+struct Growth {
+  kit::Mean factor;
+  std::vector<double> norms;  // mean over seeds of the squared norm at each layer, over that at the top
+};
+
+Growth measure(const char* what, std::size_t m, bool relu, std::size_t seeds, std::uint64_t first_seed) {
+  kit::Progress bar(fmt::format("{}, m = {}", what, m), seeds);
+  std::vector<double> factors;
+  Growth growth{{}, std::vector<double>(kDepth, 0)};
+  for (std::size_t s = 0; s < seeds; ++s) {
+    const std::vector<double> norms = squared_norms(first_seed + s, m, relu);
+    double sum = 0;
+    for (std::size_t l = kFirst; l < kLast; ++l) sum += norms[l] / norms[l + 1];
+    factors.push_back(sum / static_cast<double>(kLast - kFirst));
+    for (std::size_t l = 0; l < kDepth; ++l)
+      growth.norms[l] += norms[l] / norms[kDepth - 1] / static_cast<double>(seeds);
+    bar.advance();
+  }
+  bar.clear();
+  growth.factor = kit::mean_of(factors);
+  return growth;
+}
+
+void run(const kit::StudyOptions& options) {
+  kit::Study study("gradient_explosion", options);
+  const std::size_t seeds = options.quick ? std::max<std::size_t>(2, options.seeds / 4) : options.seeds;
+  fmt::print("{} layers of width {} at initialisation, growth of the squared gradient norm per layer, {} seeds\n",
+             kDepth, kWidth, seeds);
+  const double relu_factor = std::numbers::pi / (std::numbers::pi - 1);
+  kit::Plot plot{.title = "Squared gradient norm at initialisation",
+                 .x_label = "layers below the top",
+                 .y_label = "squared norm over that of the top layer",
+                 .log_y = true};
+  std::vector<double> depth(kDepth);
+  for (std::size_t l = 0; l < kDepth; ++l) depth[l] = static_cast<double>(kDepth - 1 - l);
+  std::optional<kit::MetricsLog> log;
+  if (!options.csv.empty())
+    log.emplace(options.csv, std::vector<std::string>{"network", "m", "layers_below_the_top", "squared_norm"});
+  const auto record = [&](const char* what, std::size_t m, const Growth& growth) {
+    plot.add(fmt::format("{}, m = {}", what, m), depth, growth.norms);
+    for (std::size_t l = 0; log && l < kDepth; ++l) log->row(what, m, depth[l], growth.norms[l]);
+  };
+
+  const Growth relu = measure("ReLU", 128, true, seeds, options.seed);
+  record("ReLU", 128, relu);
+  study.near("ReLU, m = 128: pi / (pi - 1)", relu_factor, relu.factor, 0.03 * relu_factor);
+  for (const std::size_t m : {8U, 32U, 128U}) record("linear", m, measure("linear", m, false, seeds, options.seed));
+
+  std::vector<kit::Mean> linear;
+  const std::size_t layers = options.quick ? 100 : 1000;
+  for (const std::size_t m : {8U, 32U, 128U}) {
+    linear.push_back(linear_growth(m, layers, options.seed));
+    const double M = static_cast<double>(m), n = static_cast<double>(kWidth), expected = 1 / (M - 3);
+    if (m < 128)
+      study.near(fmt::format("linear, m = {}: growth - 1 is 1 / (m - 3)", m), expected, linear.back(), 0.15 * expected);
+    study.near(fmt::format("linear, m = {}: growth - 1 at width n is (m - 2) / (m - 3) (1 - 2/n) - 1", m),
+               (M - 2) / (M - 3) * (1 - 2 / n) - 1, linear.back(), 0.15 * expected);
+  }
+  for (std::size_t i = 0; i + 1 < linear.size(); ++i)
+    study.at_least(
+        fmt::format("linear, growth falls from m = {} to {}: difference", i == 0 ? 8 : 32, i == 0 ? 32 : 128), 0,
+        {linear[i].value - linear[i + 1].value, std::hypot(linear[i].standard_error, linear[i + 1].standard_error)});
+  study.finish();
+  if (options.plot.empty()) return;
+  plot.save(options.plot);
+  fmt::print("plot: {}\n", options.plot);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"How fast gradients grow through BatchNorm layers at initialisation"};
+  kit::StudyOptions options;
+  options.add_to(app, 20);
+  return kit::run_main(app, argc, argv, [&] { run(options); });
+}

@@ -1,0 +1,81 @@
+#include "study.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <stdexcept>
+#include <xtgrad/parallel.hpp>
+
+#include "metrics_log.hpp"
+#include "options.hpp"
+#include "plot.hpp"
+#include "table.hpp"
+
+namespace kit {
+
+Mean mean_of(const std::vector<double>& values) {
+  if (values.empty()) throw std::invalid_argument("mean_of: no values");
+  const double n = static_cast<double>(values.size());
+  double sum = 0, squares = 0;
+  for (const double v : values) sum += v;
+  for (const double v : values) squares += (v - sum / n) * (v - sum / n);
+  return {sum / n, values.size() == 1 ? 0 : std::sqrt(squares / (n - 1) / n)};
+}
+
+void StudyOptions::add_to(CLI::App& app, std::size_t default_seeds) {
+  seeds = default_seeds;
+  app.add_option("--seed", seed, "the first seed")->check(whole(0))->capture_default_str();
+  app.add_option("--seeds", seeds, "how many seeds, for mean and standard error")
+      ->check(whole(1, 100000))
+      ->capture_default_str();
+  app.add_option("--threads", threads, "threads in kernels")->check(whole(1, 1024))->capture_default_str();
+  app.add_flag("--quick", quick, "a shorter run, with larger errors");
+  app.add_option("--plot", plot, "draw the curves into FILE.png or FILE.svg");
+  app.add_option("--csv", csv, "write the numbers behind the plot to FILE.csv");
+  app.add_option("--json", json, "write a line for each claim to FILE.jsonl");
+}
+
+Study::Study(std::string name, const StudyOptions& options) : name_(std::move(name)), json_(options.json) {
+  xtgrad::set_num_threads(options.threads);
+  if (!options.plot.empty()) Plot::check(options.plot);
+  if (!json_.empty()) MetricsLog(json_, {"study"});
+}
+
+const char* Study::Claim::verdict() const {
+  // How far inside the bounds the measurement lies; negative outside.
+  const double inside = relation == '=' ? tolerance - std::abs(measured.value - expected)
+                                        : (relation == '<' ? 1 : -1) * (expected - measured.value);
+  if (!(std::abs(inside) >= (inside > 0 ? 1 : 2) * measured.standard_error)) return "inconclusive";
+  return inside >= 0 ? "reproduces" : "does not reproduce";
+}
+
+void Study::near(const std::string& claim, double expected, Mean measured, double tolerance) {
+  claims_.push_back({claim, '=', expected, tolerance, measured});
+}
+void Study::at_least(const std::string& claim, double bound, Mean measured) {
+  claims_.push_back({claim, '>', bound, 0, measured});
+}
+void Study::at_most(const std::string& claim, double bound, Mean measured) {
+  claims_.push_back({claim, '<', bound, 0, measured});
+}
+
+void Study::finish() const {
+  Table table({"claim", "expected", "measured", "std. error", "verdict"});
+  for (const Claim& c : claims_) {
+    const std::string expected = c.relation == '='   ? fmt::format("{:.5g} +- {:.2g}", c.expected, c.tolerance)
+                                 : c.relation == '<' ? fmt::format("at most {:.5g}", c.expected)
+                                                     : fmt::format("at least {:.5g}", c.expected);
+    const double error = c.measured.standard_error;
+    table.add({c.text, expected, fmt::format("{:.5g}", c.measured.value),
+               error > 0 ? fmt::format("{:.2g}", error) : "-", c.verdict()});
+  }
+  fmt::print("\n{}", table.text());
+  if (json_.empty()) return;
+  MetricsLog log(json_,
+                 {"study", "claim", "relation", "expected", "measured", "standard_error", "tolerance", "verdict"});
+  for (const Claim& c : claims_)
+    log.row(name_, c.text, std::string(1, c.relation), c.expected, c.measured.value, c.measured.standard_error,
+            c.tolerance, c.verdict());
+}
+
+}  // namespace kit

@@ -1,0 +1,72 @@
+// A study: claims from theory or from a paper, each with what is expected, what was measured, and a verdict.
+//
+//     kit::StudyOptions options;
+//     options.add_to(app);
+//     kit::Study study("scale_invariance", options);
+//     study.near("the two loss curves are one", 0, difference, 1e-8);
+//     study.finish();
+//
+// Expected values and tolerances are written down before the measurement. The verdict is `reproduces` where the
+// measurement is within them, `inconclusive` where it is not but two standard errors reach them, or where it is within
+// them by less than its standard error, and `does not reproduce` otherwise.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kit {
+
+/// A mean over seeds, and its standard error.
+struct Mean {
+  double value = 0, standard_error = 0;
+};
+/// Throws std::invalid_argument if there are none; one value has no standard error, and 0 is given.
+Mean mean_of(const std::vector<double>& values);
+
+/// What all studies can be asked.
+struct StudyOptions {
+  std::uint64_t seed = 0;
+  std::size_t seeds = 1;
+  int threads = 1;
+  bool quick = false;
+  std::string plot, csv, json;
+
+  /// Adds --seed, --seeds (`default_seeds` if not given), --threads, --quick, --plot, --csv and --json.
+  void add_to(CLI::App& app, std::size_t default_seeds = 1);
+};
+
+class Study {
+ public:
+  /// Throws, before anything is computed, if a file that the options name cannot be written.
+  Study(std::string name, const StudyOptions& options);
+
+  /// The measurement is `expected`, give or take `tolerance`.
+  void near(const std::string& claim, double expected, Mean measured, double tolerance);
+  void near(const std::string& claim, double expected, double measured, double tolerance) {
+    near(claim, expected, Mean{measured}, tolerance);
+  }
+  /// The measurement is at least, or at most, `bound`.
+  void at_least(const std::string& claim, double bound, Mean measured);
+  void at_most(const std::string& claim, double bound, Mean measured);
+
+  /// Prints the table of claims and verdicts, and writes the JSON lines.
+  void finish() const;
+
+ private:
+  struct Claim {
+    std::string text;
+    char relation;  // = < >
+    double expected, tolerance;
+    Mean measured;
+
+    const char* verdict() const;
+  };
+
+  std::string name_;
+  std::string json_;
+  std::vector<Claim> claims_;
+};
+
+}  // namespace kit

@@ -1,0 +1,123 @@
+// scale_invariance: weight decay on weights before BatchNorm is a schedule of the learning rate, and nothing else
+//
+// BN((c W) x) = BN(W x): the loss does not know the length of W, and its gradient shrinks as W grows. SGD with weight decay
+// wd and rate lr is therefore SGD without decay whose rate is lr a^(-2t-1) in step t, a = 1 - lr wd (van Laarhoven 2017;
+// Li and Arora 2019): its weights are a^-t times as long, and point the same way. Here eps is 0, there is no momentum, decay
+// acts on weights followed by BatchNorm only, and the last layer is frozen.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <xtgrad/xtgrad.hpp>
+
+#include "kit/data_sets.hpp"
+#include "kit/metrics_log.hpp"
+#include "kit/options.hpp"
+#include "kit/plot.hpp"
+#include "kit/study.hpp"
+
+namespace {
+
+using namespace xtgrad;
+
+constexpr double kRate = 0.05, kDecay = 0.1;
+
+// How a run sets the learning rate of its weights.
+enum class Rates { constant, growing };
+
+struct Run {
+  std::vector<double> losses;
+  double length = 0;  // of all weights before BatchNorm, at the end
+};
+
+Run train(const Dataset<double>& rows, std::uint64_t seed, double decay, Rates rates, double eps, std::size_t steps) {
+  manual_seed(seed);
+  const LinearOptions no_bias{.bias = false};
+  const BatchNorm1dOptions norm{.eps = eps};
+  Sequential<double> net{Linear<double>(64, 64, no_bias), BatchNorm1d<double>(64, norm), Relu<double>(),
+                         Linear<double>(64, 32, no_bias), BatchNorm1d<double>(32, norm), Relu<double>(),
+                         Linear<double>(32, 10)};
+  std::vector<Tensor<double>> weights, others;
+  for (auto& [name, tensor] : net.named_parameters())
+    if (name == "0.weight" || name == "3.weight")
+      weights.push_back(tensor);
+    else if (name.starts_with("6."))
+      tensor.requires_grad(false);
+    else
+      others.push_back(tensor);
+  SGD<double> sgd({{weights, {.lr = kRate, .weight_decay = decay}}, {others, {.lr = kRate}}});
+
+  DataLoader<double> loader(rows, {.batch_size = 64, .shuffle = true, .drop_last = true, .seed = seed});
+  const double a = 1 - kRate * kDecay;
+  Run run;
+  while (run.losses.size() < steps)
+    for (auto [x, y] : loader) {
+      if (rates == Rates::growing)
+        sgd.set_lr(kRate * std::pow(a, -2.0 * static_cast<double>(run.losses.size()) - 1), 0);
+      sgd.zero_grad();
+      const Tensor<double> loss = cross_entropy(net(x), y);
+      loss.backward();
+      sgd.step();
+      run.losses.push_back(loss.item());
+      if (run.losses.size() == steps) break;
+    }
+  for (const Tensor<double>& w : weights) run.length += sum(w * w).item();
+  run.length = std::sqrt(run.length);
+  return run;
+}
+
+double largest_difference(const Run& a, const Run& b) {
+  double largest = 0;
+  for (std::size_t t = 0; t < a.losses.size(); ++t) largest = std::max(largest, std::abs(a.losses[t] - b.losses[t]));
+  return largest;
+}
+
+void run(const kit::StudyOptions& options) {
+  kit::Study study("scale_invariance", options);
+  const std::size_t steps = 200;
+  const Dataset<float> digits = kit::load_data_set("digits", "", options.seed).rows.train;
+  const Dataset<double> rows{Tensor<double>(xt::cast<double>(digits.x.value())), digits.y};
+  const auto compare = [&](double decay, Rates rates, double eps) {
+    return train(rows, options.seed, decay, rates, eps, steps);
+  };
+  const Run decayed = compare(kDecay, Rates::constant, 0), growing = compare(0, Rates::growing, 0),
+            neither = compare(0, Rates::constant, 0), with_eps = compare(kDecay, Rates::constant, 1e-3),
+            growing_eps = compare(0, Rates::growing, 1e-3);
+
+  fmt::print("digits, 64-64-32-10 with BatchNorm, SGD in double, lr {}, weight decay {}, {} steps\n", kRate, kDecay,
+             steps);
+  fmt::print("loss after the last step: {:.10f} with decay, {:.10f} with growing rates, {:.10f} with neither\n",
+             decayed.losses.back(), growing.losses.back(), neither.losses.back());
+  const double a = 1 - kRate * kDecay;
+  study.near("largest difference of the loss curves, decay against growing rates", 0,
+             largest_difference(decayed, growing), 1e-8);
+  study.near("length of the weights, growing rates over decay: a^-t", std::pow(a, -static_cast<double>(steps)),
+             growing.length / decayed.length, 1e-8);
+  study.at_least("largest difference where the rates do not grow", 1e-3, {largest_difference(decayed, neither)});
+  study.at_least("largest difference with eps = 1e-3, which breaks the invariance", 1e-6,
+                 {largest_difference(with_eps, growing_eps)});
+  study.finish();
+
+  std::vector<double> t(steps);
+  for (std::size_t i = 0; i < steps; ++i) t[i] = static_cast<double>(i);
+  if (!options.csv.empty()) {
+    kit::MetricsLog log(options.csv, {"step", "decay", "growing_rates", "neither"});
+    for (std::size_t i = 0; i < steps; ++i) log.row(i, decayed.losses[i], growing.losses[i], neither.losses[i]);
+  }
+  if (options.plot.empty()) return;
+  kit::Plot plot{
+      .title = "Weight decay as a learning rate", .x_label = "step", .y_label = "training loss (nats)", .log_y = true};
+  plot.add("weight decay 0.1", t, decayed.losses);
+  plot.add("no decay, rate lr a^(-2t-1)", t, growing.losses);
+  plot.add("no decay, rate lr", t, neither.losses);
+  plot.save(options.plot);
+  fmt::print("plot: {}\n", options.plot);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Weight decay before BatchNorm against a schedule of the learning rate"};
+  kit::StudyOptions options;
+  options.add_to(app);
+  return kit::run_main(app, argc, argv, [&] { run(options); });
+}
