@@ -4,11 +4,11 @@
 // network, the squared norm of the gradient grows by pi / (pi - 1) a ReLU layer for large batches, and by
 // (m - 2) / (m - 3) a linear layer for batches of m > 3.
 //
-// The ReLU factor is taken in the middle of a deep network, where activations have settled. A linear network of finite
-// width n settles nowhere: the further down, the more its activations lie along few directions, and the gradient depends on
-// them. Theory's factor is that of one layer, on the rows at which activations settle, for an independent gradient. There the
-// weights have m - 1 of their n directions among the rows, in which a longer weight does not make a longer gradient, and the
-// factor is (m - 2) / (m - 3) (1 - 2/n).
+// The ReLU factor is taken in the middle of a deep network, where activations have settled. In a linear network of finite
+// width n they do not: their directions drift from layer to layer, as the plot shows. Theory's factor is that of one layer,
+// on the rows at which activations would settle, for an independent gradient. There the weights have m - 1 of their n
+// directions among the rows, in which a longer weight does not make a longer gradient: the factor is
+// (m - 2) / (m - 3) (1 - 2/n).
 #include <fmt/format.h>
 
 #include <algorithm>

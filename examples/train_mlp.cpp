@@ -71,6 +71,10 @@ struct Trainer {
   void save() {
     if (!options.checkpoint.empty()) save_checkpoint(checkpoint(), net, training());
   }
+  Epoch epoch(std::size_t i) const {
+    const float* const row = epochs.data() + 4 * i;
+    return {row[0], row[1], row[2], row[3]};
+  }
 
   const char* model;
   const Options& options;
@@ -78,11 +82,6 @@ struct Trainer {
   DataLoader<> loader;
   std::unique_ptr<Optimizer<float>> optimizer;
   Scheduler<> schedule;
-  Epoch epoch(std::size_t i) const {
-    const float* const row = epochs.data() + 4 * i;
-    return {row[0], row[1], row[2], row[3]};
-  }
-
   bool loaded = false;
   Tensor<> epochs;                            // (epochs, 4), a row for each that will be
   std::int64_t epochs_done = 0, samples = 0;  // the second of the epoch under way, as what follows

@@ -38,7 +38,8 @@ void StudyOptions::add_to(CLI::App& app, std::size_t default_seeds) {
 Study::Study(std::string name, const StudyOptions& options) : name_(std::move(name)), json_(options.json) {
   xtgrad::set_num_threads(options.threads);
   if (!options.plot.empty()) Plot::check(options.plot);
-  if (!json_.empty()) MetricsLog(json_, {"study"});
+  for (const std::string& file : {options.csv, json_})
+    if (!file.empty()) MetricsLog(file, {"study"});
 }
 
 const char* Study::Claim::verdict() const {

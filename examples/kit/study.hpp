@@ -33,7 +33,8 @@ struct StudyOptions {
   bool quick = false;
   std::string plot, csv, json;
 
-  /// Adds --seed, --seeds (`default_seeds` if not given), --threads, --quick, --plot, --csv and --json.
+  /// Adds --seed, --seeds (`default_seeds` if not given), --threads, --quick (which a short study may pass over), --plot,
+  /// --csv and --json.
   void add_to(CLI::App& app, std::size_t default_seeds = 1);
 };
 

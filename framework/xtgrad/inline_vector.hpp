@@ -15,7 +15,7 @@
 // Not in xtgrad itself, as Buffer is not: arrays name this type.
 namespace xtgrad::memory {
 
-/// As many axes can an array have.
+/// The most axes that an array can have.
 inline constexpr std::size_t kMaxRank = 8;
 
 [[noreturn]] void fail_rank(std::size_t rank);

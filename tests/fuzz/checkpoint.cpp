@@ -27,6 +27,13 @@ struct Run {
       append_bits(bits, part);
     return bits;
   }
+  void step() {
+    sum(weight).backward();
+    adam.step();
+    schedule.step();
+    plateau.step(1);
+    ++steps;
+  }
   Generator& order() { return *std::get<Generator*>(loader.state().back().place); }
   std::vector<StateEntry<float>> model() { return {{"weight", &weight}}; }
   Training<float> training() {
@@ -35,7 +42,28 @@ struct Run {
   }
 };
 
+// How a seed has the digits of its checksum, so that a change of it can be given its own.
+const std::string kBlank = R"("xtgrad.crc32":"00000000")";
+
 }  // namespace
+
+// At the beginning, in the middle of an epoch, and at its end.
+std::vector<std::pair<std::string, std::string>> make_seeds() {
+  manual_seed(1);
+  Run run;
+  std::vector<std::pair<std::string, std::string>> seeds;
+  const auto add = [&](const char* name) {
+    std::string content = detail::to_checkpoint(run.model(), run.training());
+    const std::string key = kBlank.substr(0, kBlank.size() - 9);
+    seeds.emplace_back(name, content.replace(content.find(key), kBlank.size(), kBlank));
+  };
+  add("start.safetensors");
+  for (auto [x, y] : run.loader) {
+    run.step();
+    add(run.steps == 1 ? "midway.safetensors" : "end.safetensors");
+  }
+  return seeds;
+}
 
 // With the checksum that belongs to it, or nothing else would ever be looked at. A run that was loaded can go on.
 bool read_as_file(const std::string& content) {
@@ -45,10 +73,9 @@ bool read_as_file(const std::string& content) {
   const Generator order = run.order(), draws = default_generator();
   const auto quiet = set_warning_handler([](const std::string&) {});
   try {
-    const std::string sum = R"("xtgrad.crc32":"00000000")";
     std::string file = content;
-    if (const std::size_t at = file.find(sum); at != file.npos)
-      file.replace(at + sum.size() - 9, 8,
+    if (const std::size_t at = file.find(kBlank); at != file.npos)
+      file.replace(at + kBlank.size() - 9, 8,
                    fmt::format("{:08x}", ::crc32_z(0, reinterpret_cast<const Bytef*>(file.data()), file.size())));
     detail::load_checkpoint(run.model(), run.training(), Safetensors::parse(std::move(file), "file"));
   } catch (const std::runtime_error& error) {
@@ -58,9 +85,6 @@ bool read_as_file(const std::string& content) {
   }
   for (int epoch = 0; epoch < 2; ++epoch)
     for (auto [x, y] : run.loader) promise(x.size() > 0 && x.size() <= 2, "a batch has one row or two");
-  sum(run.weight).backward();
-  run.adam.step();
-  run.schedule.step();
-  run.plateau.step(1);
+  run.step();
   return true;
 }

@@ -1,5 +1,6 @@
 // short_run RUNS SEED...: the target on its seeds, each of which it must accept, and on RUNS random changes of them. It
 // needs no libFuzzer, and finds less.
+// short_run seeds FOLDER: writes the seeds.
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -40,6 +41,11 @@ void change(std::string& content, const std::string& other) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argv[1] == std::string("seeds")) {
+    for (const auto& [name, content] : make_seeds())
+      std::ofstream(std::filesystem::path(argv[2]) / name, std::ios::binary) << content;
+    return 0;
+  }
   const long runs = std::atol(argv[1]);
   std::vector<std::string> seeds;
   for (int i = 2; i < argc; ++i) {

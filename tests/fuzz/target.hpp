@@ -4,9 +4,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
+#include <vector>
 
 /// Whether the content was accepted.
 bool read_as_file(const std::string& content);
+
+/// The files in seeds/, by name.
+std::vector<std::pair<std::string, std::string>> make_seeds();
 
 /// Ends the program if a promise is broken.
 inline void promise(bool kept, const char* what) {

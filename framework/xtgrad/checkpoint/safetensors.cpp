@@ -204,10 +204,10 @@ Header parse_header(std::string_view text, std::uint64_t size, const std::string
 }
 
 // Where the eight digits of the checksum stand in the content; npos if nowhere.
-std::size_t find_checksum(std::string_view header) {
+std::size_t find_checksum(std::string_view content) {
   const std::string before = fmt::format("\"{}\":\"", Safetensors::kChecksum);  // in no text: its quotes are escaped
-  const std::size_t at = header.find(before);
-  return at == header.npos || header.size() < at + before.size() + 8 ? header.npos : at + before.size();
+  const std::size_t at = content.find(before);
+  return at == content.npos || content.size() < at + before.size() + 8 ? content.npos : at + before.size();
 }
 
 std::string checksum(std::string_view content, std::size_t digits) {
@@ -219,22 +219,24 @@ std::string checksum(std::string_view content, std::size_t digits) {
 
 }  // namespace
 
+Safetensors::Safetensors(const std::string& file, std::string&& content, std::size_t data, std::vector<Entry>&& tensors,
+                         Metadata&& metadata)
+    : file_(file),
+      content_(std::move(content)),
+      data_(data),
+      tensors_(std::move(tensors)),
+      metadata_(std::move(metadata)) {
+  const auto sum = metadata_.find(kChecksum);
+  if (sum == metadata_.end()) return;
+  const std::size_t digits = find_checksum(std::string_view(content_).substr(0, data_));
+  check_file(digits != std::string::npos && checksum(content_, digits) == sum->second, file,
+             "the checksum does not match: the file is damaged, or another program has rewritten it");
+}
+
 Safetensors Safetensors::parse(std::string content, const std::string& file) {
-  Safetensors result;
-  const std::size_t length = header_length(content, content.size(), file);
-  const std::string_view text = std::string_view(content).substr(kLength, length);
-  Header header = parse_header(text, content.size() - kLength - length, file);
-  if (const auto sum = header.metadata.find(kChecksum); sum != header.metadata.end()) {
-    const std::size_t digits = find_checksum(text);
-    check_file(digits != text.npos && checksum(content, kLength + digits) == sum->second, file,
-               "the checksum does not match: the file is damaged, or another program has rewritten it");
-  }
-  result.file_ = file;
-  result.data_ = kLength + length;
-  result.tensors_ = std::move(header.tensors);
-  result.metadata_ = std::move(header.metadata);
-  result.content_ = std::move(content);
-  return result;
+  const std::size_t data = kLength + header_length(content, content.size(), file);
+  Header header = parse_header(std::string_view(content).substr(kLength, data - kLength), content.size() - data, file);
+  return {file, std::move(content), data, std::move(header.tensors), std::move(header.metadata)};
 }
 
 Safetensors Safetensors::read(const std::filesystem::path& path) {
@@ -268,11 +270,11 @@ Safetensors Safetensors::read(const std::filesystem::path& path) {
     }
   };
   read_up_to(std::min(size, kLength));
-  const std::size_t header = kLength + header_length(content, size, file);
-  read_up_to(header);
-  parse_header(std::string_view(content).substr(kLength), size - header, file);
+  const std::size_t data = kLength + header_length(content, size, file);
+  read_up_to(data);
+  Header header = parse_header(std::string_view(content).substr(kLength), size - data, file);
   read_up_to(size);
-  return parse(std::move(content), file);
+  return {file, std::move(content), data, std::move(header.tensors), std::move(header.metadata)};
 }
 
 void Safetensors::drop_training() {
@@ -287,28 +289,23 @@ template <class T> std::string to_safetensors(const StateDict<T>& values, Metada
     Shape shape;
     std::string_view bytes;
   };
-  const auto raw = [](const auto& number) {
-    return std::string_view(reinterpret_cast<const char*>(&number), sizeof(number));
-  };
   std::vector<std::pair<std::string, Value>> tensors;
   std::set<std::string> names{kMetadata};
   for (const auto& [name, value] : values) {
     check(!name.empty() && name.size() <= kLongestName, "to_safetensors: a name has {} bytes, expected 1 to {}",
           name.size(), kLongestName);
     check(names.insert(name).second, "to_safetensors: {} is there twice", shown(name));
+    const auto add = [&, &name = name](const char* dtype, const Shape& shape, const auto* data) {
+      tensors.push_back({name, {dtype, shape, {reinterpret_cast<const char*>(data), size_of(shape) * sizeof(*data)}}});
+    };
     if (const auto* tensor = std::get_if<Tensor<T>>(&value))
-      tensors.push_back({name,
-                         {sizeof(T) == 4 ? "F32" : "F64",
-                          tensor->shape(),
-                          {reinterpret_cast<const char*>(tensor->data()), tensor->size() * sizeof(T)}}});
+      add(sizeof(T) == 4 ? "F32" : "F64", tensor->shape(), tensor->data());
     else if (const auto* count = std::get_if<std::int64_t>(&value))
-      tensors.push_back({name, {"I64", {}, raw(*count)}});
+      add("I64", {}, count);
     else if (const auto* number = std::get_if<double>(&value))
-      tensors.push_back({name, {"F64", {}, raw(*number)}});
-    else if (const auto& state = std::get<Labels>(value); true)
-      tensors.push_back(
-          {name,
-           {"I64", state.shape(), {reinterpret_cast<const char*>(state.data()), state.size() * sizeof(std::int64_t)}}});
+      add("F64", {}, number);
+    else
+      add("I64", std::get<Labels>(value).shape(), std::get<Labels>(value).data());
   }
   // The widest first, so that each lies at a multiple of its width.
   std::ranges::stable_sort(tensors, std::greater(), [](const auto& t) { return width_of(t.second.dtype); });
@@ -335,12 +332,14 @@ template <class T> std::string to_safetensors(const StateDict<T>& values, Metada
   check(text.size() <= kLongestHeader, "to_safetensors: the header takes {} bytes, and {} is the limit", text.size(),
         kLongestHeader);
   const std::uint64_t length = text.size();
-  std::string content(raw(length));
+  std::string content(reinterpret_cast<const char*>(&length), kLength);
   content.reserve(kLength + text.size() + end);
   content += text;
   for (const auto& [name, t] : tensors) content += t.bytes;
-  if (const std::size_t digits = find_checksum(text); digits != text.npos)
-    content.replace(kLength + digits, 8, checksum(content, kLength + digits));
+  if (metadata.contains(Safetensors::kChecksum)) {
+    const std::size_t digits = find_checksum(content);
+    content.replace(digits, 8, checksum(content, digits));
+  }
   return content;
 }
 

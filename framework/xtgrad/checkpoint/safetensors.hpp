@@ -54,15 +54,18 @@ class Safetensors {
   static constexpr const char* kChecksum = "xtgrad.crc32";
 
  private:
+  Safetensors(const std::string& file, std::string&& content, std::size_t data, std::vector<Entry>&& tensors,
+              Metadata&& metadata);
+
   std::string file_, content_;
-  std::size_t data_ = 0;  // where the tensors begin
+  std::size_t data_;  // where the tensors begin
   std::vector<Entry> tensors_;
   Metadata metadata_;
 };
 
 /// The content of a file with these values: tensors as F32 or F64, counts as I64 and numbers as F64 of shape (),
-/// generators as I64 of shape (315). If the metadata has a kChecksum, it is filled in. Throws std::invalid_argument if a name is
-/// empty, is there twice or is not UTF-8.
+/// generators as I64 of shape (315). If the metadata has a kChecksum, it is filled in. Throws std::invalid_argument if a
+/// name is empty, is there twice or is not UTF-8.
 template <class T> std::string to_safetensors(const StateDict<T>& values, Metadata metadata = {});
 
 /// Takes over the values of all places from the file. Throws std::runtime_error, with nothing changed, unless names,

@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* kKinds[] = {"a tensor", "an integer", "a number", "a generator"};
 
-// What is counted here would take centuries to get so far; more is not a count, and could not be counted on.
+// No run gets so far; what claims to have could overflow when it goes on.
 constexpr std::int64_t kLargestCount = std::int64_t{1} << 53;
 
 // What is wrong with a value for this place; empty if nothing is.

@@ -28,8 +28,9 @@ TEST_F(MetricsLog, RowsOfAJsonlFileAreThereAtOnce) {
   EXPECT_EQ(content(folder_ / "m.jsonl"), R"({"epoch":1,"the \"loss\"":0.1,"note":"a\n"})"
                                           "\n");
   log.row(2, std::nan(""), "inf");
-  EXPECT_TRUE(content(folder_ / "m.jsonl").ends_with(R"({"epoch":2,"the \"loss\"":null,"note":"inf"})"
-                                                     "\n"));
+  EXPECT_TRUE(content(folder_ / "m.jsonl")
+                  .ends_with(R"({"epoch":2,"the \"loss\"":null,"note":"inf"})"
+                             "\n"));
 }
 
 TEST_F(MetricsLog, NumbersThatAreNotFiniteAreWordsInCsv) {
