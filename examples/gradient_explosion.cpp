@@ -14,12 +14,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <optional>
 #include <xtgrad/xtgrad.hpp>
 
-#include "kit/metrics_log.hpp"
 #include "kit/options.hpp"
-#include "kit/plot.hpp"
 #include "kit/progress.hpp"
 #include "kit/study.hpp"
 
@@ -115,7 +112,7 @@ Growth measure(const char* what, std::size_t m, bool relu, std::size_t seeds, st
 
 void run(const kit::StudyOptions& options) {
   kit::Study study("gradient_explosion", options);
-  const std::size_t seeds = options.quick ? std::max<std::size_t>(2, options.seeds / 4) : options.seeds;
+  const std::size_t seeds = options.seeds;
   fmt::print("{} layers of width {} at initialisation, growth of the squared gradient norm per layer, {} seeds\n",
              kDepth, kWidth, seeds);
   const double relu_factor = std::numbers::pi / (std::numbers::pi - 1);
@@ -125,12 +122,8 @@ void run(const kit::StudyOptions& options) {
                  .log_y = true};
   std::vector<double> depth(kDepth);
   for (std::size_t l = 0; l < kDepth; ++l) depth[l] = static_cast<double>(kDepth - 1 - l);
-  std::optional<kit::MetricsLog> log;
-  if (!options.csv.empty())
-    log.emplace(options.csv, std::vector<std::string>{"network", "m", "layers_below_the_top", "squared_norm"});
   const auto record = [&](const char* what, std::size_t m, const Growth& growth) {
     plot.add(fmt::format("{}, m = {}", what, m), depth, growth.norms);
-    for (std::size_t l = 0; log && l < kDepth; ++l) log->row(what, m, depth[l], growth.norms[l]);
   };
 
   const Growth relu = measure("ReLU", 128, true, seeds, options.seed);
@@ -152,10 +145,7 @@ void run(const kit::StudyOptions& options) {
     study.at_least(
         fmt::format("linear, growth falls from m = {} to {}: difference", i == 0 ? 8 : 32, i == 0 ? 32 : 128), 0,
         {linear[i].value - linear[i + 1].value, std::hypot(linear[i].standard_error, linear[i + 1].standard_error)});
-  study.finish();
-  if (options.plot.empty()) return;
-  plot.save(options.plot);
-  fmt::print("plot: {}\n", options.plot);
+  study.finish(plot);
 }
 
 }  // namespace
@@ -163,6 +153,6 @@ void run(const kit::StudyOptions& options) {
 int main(int argc, char** argv) {
   CLI::App app{"How fast gradients grow through BatchNorm layers at initialisation"};
   kit::StudyOptions options;
-  options.add_to(app, 20);
+  options.add_to(app, 20, 5);
   return kit::run_main(app, argc, argv, [&] { run(options); });
 }

@@ -12,9 +12,8 @@
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/data_sets.hpp"
-#include "kit/metrics_log.hpp"
+#include "kit/mlp.hpp"
 #include "kit/options.hpp"
-#include "kit/plot.hpp"
 #include "kit/study.hpp"
 
 namespace {
@@ -34,11 +33,7 @@ struct Run {
 
 Run train(const Dataset<double>& rows, std::uint64_t seed, double decay, Rates rates, double eps, std::size_t steps) {
   manual_seed(seed);
-  const LinearOptions no_bias{.bias = false};
-  const BatchNorm1dOptions norm{.eps = eps};
-  Sequential<double> net{Linear<double>(64, 64, no_bias), BatchNorm1d<double>(64, norm), Relu<double>(),
-                         Linear<double>(64, 32, no_bias), BatchNorm1d<double>(32, norm), Relu<double>(),
-                         Linear<double>(32, 10)};
+  Sequential<double> net = kit::make_mlp<double>({64, 64, 32, 10}, BatchNorm1dOptions{.eps = eps});
   std::vector<Tensor<double>> weights, others;
   for (auto& [name, tensor] : net.named_parameters())
     if (name == "0.weight" || name == "3.weight")
@@ -78,8 +73,7 @@ void run(const kit::StudyOptions& options) {
   kit::Study study("scale_invariance", options);
   constexpr std::size_t steps = 200;
   const double a = 1 - kRate * kDecay;
-  const Dataset<float> digits = kit::load_data_set("digits", "", options.seed).rows.train;
-  const Dataset<double> rows{Tensor<double>(xt::cast<double>(digits.x.value())), digits.y};
+  const Dataset<double> rows = kit::in_double(kit::load_data_set("digits", "", options.seed).rows.train);
   fmt::print("digits, 64-64-32-10 with BatchNorm, SGD in double, lr {}, weight decay {}, {} steps, {} seed(s)\n", kRate,
              kDecay, steps, options.seeds);
 
@@ -100,26 +94,19 @@ void run(const kit::StudyOptions& options) {
   }
   fmt::print("loss after the last step: {:.10f} with decay, {:.10f} with growing rates, {:.10f} with neither\n",
              decayed.losses.back(), growing.losses.back(), neither.losses.back());
-  study.near("largest difference of the loss curves, decay against growing rates", 0, apart, 1e-8);
-  study.near("length of the weights, growing rates over decay: a^-t, relative error", 0, length, 1e-8);
+  study.exact("largest difference of the loss curves, decay against growing rates", 0, apart, 1e-8);
+  study.exact("length of the weights, growing rates over decay: a^-t, relative error", 0, length, 1e-8);
   study.at_least("largest difference where the rates do not grow", 1e-3, {without});
   study.at_least("largest difference with eps = 1e-3, which breaks the invariance", 1e-6, {with_eps});
-  study.finish();
 
   std::vector<double> t(steps);
   for (std::size_t i = 0; i < steps; ++i) t[i] = static_cast<double>(i);
-  if (!options.csv.empty()) {
-    kit::MetricsLog log(options.csv, {"step", "decay", "growing_rates", "neither"});
-    for (std::size_t i = 0; i < steps; ++i) log.row(i, decayed.losses[i], growing.losses[i], neither.losses[i]);
-  }
-  if (options.plot.empty()) return;
   kit::Plot plot{
       .title = "Weight decay as a learning rate", .x_label = "step", .y_label = "training loss (nats)", .log_y = true};
   plot.add("weight decay 0.1", t, decayed.losses);
   plot.add("no decay, rate lr a^(-2t-1)", t, growing.losses);
   plot.add("no decay, rate lr", t, neither.losses);
-  plot.save(options.plot);
-  fmt::print("plot: {}\n", options.plot);
+  study.finish(plot);
 }
 
 }  // namespace

@@ -6,12 +6,14 @@
 #include <memory>
 #include <optional>
 #include <xtgrad/batchnorm/check.hpp>
+#include <xtgrad/batchnorm/layers.hpp>
 #include <xtgrad/checkpoint/checkpoint.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/data_sets.hpp"
 #include "kit/interrupt.hpp"
 #include "kit/metrics_log.hpp"
+#include "kit/mlp.hpp"
 #include "kit/options.hpp"
 #include "kit/plot.hpp"
 #include "kit/progress.hpp"
@@ -89,58 +91,16 @@ struct Trainer {
   std::string settings;
 };
 
-Sequential<> make_network(std::size_t inputs, const std::vector<std::size_t>& hidden, std::size_t classes,
-                          bool batch_norm) {
-  Sequential<> net{Linear(inputs, hidden[0], {.bias = !batch_norm})};
-  for (std::size_t i = 0; i < hidden.size(); ++i) {
-    // A bias before BatchNorm is dead weight: the mean takes it away again.
-    if (i > 0) net.add(Linear(hidden[i - 1], hidden[i], {.bias = !batch_norm}));
-    if (batch_norm) net.add(BatchNorm1d(hidden[i]));
-    net.add(Relu());
-  }
-  net.add(Linear(hidden.back(), classes));
-  return net;
-}
-
-// Calls f for each BatchNorm layer.
-template <class F> void for_each_batch_norm(Sequential<>& net, F f) {
-  for (std::size_t i = 0; i < net.size(); ++i)
-    if (auto* bn = dynamic_cast<BatchNorm1d<>*>(&net[i])) f(*bn);
-}
-
-struct Evaluation {
-  double loss = 0, accuracy = 0;
-  std::vector<float> logits = {};  // of the rows that were evaluated, in their order
-  std::size_t rows = 0;
-};
-
-// Evaluates in batches. A single row at the end, which has no batch statistics, is left out.
-Evaluation evaluate(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
-  const NoGrad guard;
-  Evaluation result;
-  for (auto [x, y] : DataLoader(data, {.batch_size = batch_size, .min_batch = 2})) {
-    const Tensor<> logits = net(x);
-    const double rows = static_cast<double>(y.size());
-    result.loss += static_cast<double>(cross_entropy(logits, y).item()) * rows;
-    result.accuracy += accuracy(logits, y) * rows;
-    result.logits.insert(result.logits.end(), logits.data(), logits.data() + logits.size());
-    result.rows += y.size();
-  }
-  result.loss /= static_cast<double>(result.rows);
-  result.accuracy /= static_cast<double>(result.rows);
-  return result;
-}
-
 // The held-out rows with batch statistics, as a network in train mode sees them; no running statistic changes.
-Evaluation evaluate_in_train_mode(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
+kit::Evaluation<float> evaluate_in_train_mode(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
   net.train();
-  for_each_batch_norm(net, [](BatchNorm1d<>& bn) { bn.update(false); });
-  return evaluate(net, data, batch_size);
+  const NormaliseWith guard(net, Statistics::batch);
+  return kit::evaluate(net, data, batch_size);
 }
 
-Evaluation evaluate_in_eval_mode(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
+kit::Evaluation<float> evaluate_in_eval_mode(Sequential<>& net, const Dataset<>& data, std::size_t batch_size) {
   net.eval();
-  return evaluate(net, data, batch_size);
+  return kit::evaluate(net, data, batch_size);
 }
 
 std::unique_ptr<Optimizer<float>> make_optimizer(const Options& o, const std::vector<Tensor<>>& parameters) {
@@ -258,9 +218,9 @@ void train(Trainer& t, const Dataset<>& test, kit::MetricsLog* log) {
 
 // The same weights under running and under batch statistics.
 void print_modes(Sequential<>& net, const Dataset<>& test) {
-  const Evaluation running = evaluate_in_eval_mode(net, test, test.size());
+  const kit::Evaluation<float> running = evaluate_in_eval_mode(net, test, test.size());
   kit::Table table({"statistics", "batch size", "rows", "loss", "accuracy", "mean |dy|", "max |dy|"});
-  const auto add = [&](const char* statistics, const std::string& batch_size, const Evaluation& e) {
+  const auto add = [&](const char* statistics, const std::string& batch_size, const kit::Evaluation<float>& e) {
     double sum = 0, largest = 0;
     for (std::size_t i = 0; i < e.logits.size(); ++i) {
       const double difference = std::abs(static_cast<double>(e.logits[i]) - static_cast<double>(running.logits[i]));
@@ -300,10 +260,13 @@ void run(const Options& options) {
   const kit::DataSet set = kit::load_data_set(options.data, options.label, options.seed);
   const Split<float>& data = set.rows;
 
+  std::vector<std::size_t> widths{set.columns()};
+  widths.insert(widths.end(), options.hidden.begin(), options.hidden.end());
+  widths.push_back(set.classes);
   manual_seed(options.seed);
-  Trainer batchnorm("batchnorm", make_network(set.columns(), options.hidden, set.classes, true), data.train, options);
+  Trainer batchnorm("batchnorm", kit::make_mlp<float>(widths, BatchNorm1dOptions{}), data.train, options);
   manual_seed(options.seed);
-  Trainer plain("plain", make_network(set.columns(), options.hidden, set.classes, false), data.train, options);
+  Trainer plain("plain", kit::make_mlp<float>(widths, std::nullopt), data.train, options);
   if (!options.checkpoint.empty()) {
     for (Trainer* t : {&batchnorm, &plain}) {
       if (t->checkpoint() == options.log) throw std::runtime_error(options.log + " cannot be log and checkpoint");

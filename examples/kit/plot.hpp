@@ -26,6 +26,7 @@ struct Plot {
   struct Series {
     std::string name;
     std::vector<double> x, y;
+    std::vector<double> low, high;  ///< of a band around y; empty if there is none
   };
 
   std::string title = {};
@@ -37,6 +38,9 @@ struct Plot {
   std::vector<Series> series = {};
 
   void add(std::string name, std::vector<double> x, std::vector<double> y);
+  /// A line with a shaded band around it.
+  void add_band(std::string name, std::vector<double> x, std::vector<double> low, std::vector<double> y,
+                std::vector<double> high);
 
   void save(const std::filesystem::path& file) const;
 

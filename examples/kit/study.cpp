@@ -8,7 +8,6 @@
 
 #include "metrics_log.hpp"
 #include "options.hpp"
-#include "plot.hpp"
 #include "table.hpp"
 
 namespace kit {
@@ -19,26 +18,30 @@ Mean mean_of(const std::vector<double>& values) {
   double sum = 0, squares = 0;
   for (const double v : values) sum += v;
   for (const double v : values) squares += (v - sum / n) * (v - sum / n);
-  return {sum / n, values.size() == 1 ? 0 : std::sqrt(squares / (n - 1) / n)};
+  return {sum / n, std::sqrt(squares / (n - 1) / n)};  // 0 / 0 for one value
 }
 
-void StudyOptions::add_to(CLI::App& app, std::size_t default_seeds) {
+void StudyOptions::add_to(CLI::App& app, std::size_t default_seeds, std::size_t quick_seeds) {
   seeds = default_seeds;
   app.add_option("--seed", seed, "the first seed")->check(whole(0))->capture_default_str();
-  app.add_option("--seeds", seeds, "how many seeds, for mean and standard error")
-      ->check(whole(1, 100000))
-      ->capture_default_str();
+  auto* const count = app.add_option("--seeds", seeds, "how many seeds, for mean and standard error")
+                          ->check(whole(1, 100000))
+                          ->capture_default_str();
   app.add_option("--threads", threads, "threads in kernels")->check(whole(1, 1024))->capture_default_str();
   app.add_flag("--quick", quick, "a shorter run, with larger errors");
   app.add_option("--plot", plot, "draw the curves into FILE.png or FILE.svg");
-  app.add_option("--csv", csv, "write the numbers behind the plot to FILE.csv");
+  app.add_option("--csv", csv, "write the points of the curves to FILE.csv");
   app.add_option("--json", json, "write a line for each claim to FILE.jsonl");
+  app.parse_complete_callback([this, count, quick_seeds] {
+    if (quick && count->empty()) seeds = quick_seeds;
+  });
 }
 
-Study::Study(std::string name, const StudyOptions& options) : name_(std::move(name)), json_(options.json) {
+Study::Study(std::string name, const StudyOptions& options)
+    : name_(std::move(name)), plot_(options.plot), csv_(options.csv), json_(options.json) {
   xtgrad::set_num_threads(options.threads);
-  if (!options.plot.empty()) Plot::check(options.plot);
-  for (const std::string& file : {options.csv, json_})
+  if (!plot_.empty()) Plot::check(plot_);
+  for (const std::string& file : {csv_, json_})
     if (!file.empty()) MetricsLog(file, {"study"});
 }
 
@@ -50,17 +53,20 @@ const char* Study::Claim::verdict() const {
   return inside >= 0 ? "reproduces" : "does not reproduce";
 }
 
+void Study::exact(const std::string& claim, double expected, double measured, double tolerance) {
+  claims_.push_back({claim, '=', true, expected, tolerance, {measured}});
+}
 void Study::near(const std::string& claim, double expected, Mean measured, double tolerance) {
-  claims_.push_back({claim, '=', expected, tolerance, measured});
+  claims_.push_back({claim, '=', false, expected, tolerance, measured});
 }
 void Study::at_least(const std::string& claim, double bound, Mean measured) {
-  claims_.push_back({claim, '>', bound, 0, measured});
+  claims_.push_back({claim, '>', false, bound, 0, measured});
 }
 void Study::at_most(const std::string& claim, double bound, Mean measured) {
-  claims_.push_back({claim, '<', bound, 0, measured});
+  claims_.push_back({claim, '<', false, bound, 0, measured});
 }
 
-void Study::finish() const {
+void Study::finish(const Plot& plot) const {
   Table table({"claim", "expected", "measured", "std. error", "verdict"});
   for (const Claim& c : claims_) {
     const std::string expected = c.relation == '='   ? fmt::format("{:.5g} +- {:.2g}", c.expected, c.tolerance)
@@ -68,15 +74,28 @@ void Study::finish() const {
                                                      : fmt::format("at least {:.5g}", c.expected);
     const double error = c.measured.standard_error;
     table.add({c.text, expected, fmt::format("{:.5g}", c.measured.value),
-               error > 0 ? fmt::format("{:.2g}", error) : "-", c.verdict()});
+               error == 0          ? "-"
+               : std::isnan(error) ? "unknown"
+                                   : fmt::format("{:.2g}", error),
+               c.verdict()});
   }
   fmt::print("\n{}", table.text());
-  if (json_.empty()) return;
-  MetricsLog log(json_,
-                 {"study", "claim", "relation", "expected", "measured", "standard_error", "tolerance", "verdict"});
-  for (const Claim& c : claims_)
-    log.row(name_, c.text, std::string(1, c.relation), c.expected, c.measured.value, c.measured.standard_error,
-            c.tolerance, c.verdict());
+  if (!json_.empty()) {
+    MetricsLog log(json_, {"study", "claim", "exact", "relation", "expected", "measured", "standard_error", "tolerance",
+                           "verdict"});
+    for (const Claim& c : claims_)
+      log.row(name_, c.text, c.exact, std::string(1, c.relation), c.expected, c.measured.value,
+              c.measured.standard_error, c.tolerance, c.verdict());
+  }
+  if (!csv_.empty()) {
+    MetricsLog log(csv_, {"series", plot.x_label, plot.y_label, "low", "high"});
+    for (const Plot::Series& s : plot.series)
+      for (std::size_t i = 0; i < s.x.size(); ++i)
+        log.row(s.name, s.x[i], s.y[i], s.low.empty() ? s.y[i] : s.low[i], s.high.empty() ? s.y[i] : s.high[i]);
+  }
+  if (plot_.empty()) return;
+  plot.save(plot_);
+  fmt::print("plot: {}\n", plot_);
 }
 
 }  // namespace kit

@@ -3,12 +3,12 @@
 //     kit::StudyOptions options;
 //     options.add_to(app);
 //     kit::Study study("scale_invariance", options);
-//     study.near("the two loss curves are one", 0, difference, 1e-8);
-//     study.finish();
+//     study.exact("the two loss curves are one", 0, difference, 1e-8);
+//     study.finish(plot);
 //
 // Expected values and tolerances are written down before the measurement. The verdict is `reproduces` where the
-// measurement is within them, `inconclusive` where it is not but two standard errors reach them, or where it is within
-// them by less than its standard error, and `does not reproduce` otherwise.
+// measurement is within them, `inconclusive` where it is not but two standard errors reach them, where it is within
+// them by less than its standard error, or where that is not known, and `does not reproduce` otherwise.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -16,13 +16,15 @@
 #include <string>
 #include <vector>
 
+#include "plot.hpp"
+
 namespace kit {
 
 /// A mean over seeds, and its standard error.
 struct Mean {
   double value = 0, standard_error = 0;
 };
-/// Throws std::invalid_argument if there are none; one value has no standard error, and 0 is given.
+/// Throws std::invalid_argument if there are none. The standard error of one value is not known: NaN.
 Mean mean_of(const std::vector<double>& values);
 
 /// What all studies can be asked.
@@ -33,9 +35,9 @@ struct StudyOptions {
   bool quick = false;
   std::string plot, csv, json;
 
-  /// Adds --seed, --seeds (`default_seeds` if not given), --threads, --quick (which a short study may pass over), --plot,
-  /// --csv and --json.
-  void add_to(CLI::App& app, std::size_t default_seeds = 1);
+  /// Adds --seed, --seeds (`default_seeds` if not given, `quick_seeds` with --quick), --threads, --quick (which a short
+  /// study may pass over), --plot, --csv and --json.
+  void add_to(CLI::App& app, std::size_t default_seeds = 1, std::size_t quick_seeds = 1);
 };
 
 class Study {
@@ -43,6 +45,8 @@ class Study {
   /// Throws, before anything is computed, if a file that the options name cannot be written.
   Study(std::string name, const StudyOptions& options);
 
+  /// The measurement is `expected` but for rounding, for which there is `tolerance`: a law or an identity.
+  void exact(const std::string& claim, double expected, double measured, double tolerance);
   /// The measurement is `expected`, give or take `tolerance`.
   void near(const std::string& claim, double expected, Mean measured, double tolerance);
   void near(const std::string& claim, double expected, double measured, double tolerance) {
@@ -52,21 +56,22 @@ class Study {
   void at_least(const std::string& claim, double bound, Mean measured);
   void at_most(const std::string& claim, double bound, Mean measured);
 
-  /// Prints the table of claims and verdicts, and writes the JSON lines.
-  void finish() const;
+  /// Prints the table of claims and verdicts, and writes what the options ask for: the claims as JSON lines, the points of
+  /// the plot as CSV, and the plot.
+  void finish(const Plot& plot) const;
 
  private:
   struct Claim {
     std::string text;
     char relation;  // = < >
+    bool exact;
     double expected, tolerance;
     Mean measured;
 
     const char* verdict() const;
   };
 
-  std::string name_;
-  std::string json_;
+  std::string name_, plot_, csv_, json_;
   std::vector<Claim> claims_;
 };
 

@@ -42,6 +42,16 @@ TEST_F(Plot, AnSvgEscapesItsTexts) {
   EXPECT_EQ(files(), 1u);
 }
 
+TEST_F(Plot, ABandIsDrawnBelowTheLines) {
+  plot_.add_band("median", {1, 2, 3}, {0.1, 0.2, 0.3}, {1, 2, 3}, {2, 3, 4});
+  plot_.save(folder_ / "p.svg");
+  const std::string svg = content(folder_ / "p.svg");
+  const std::size_t band = svg.find("rgb(  0, 158, 115)");  // the third colour; its first use is the shaded area
+  ASSERT_NE(band, svg.npos);
+  EXPECT_EQ(svg.substr(band, 50).find("' fill-opacity"), 18U) << svg.substr(band, 50);
+  EXPECT_THROW(plot_.add_band("unequal", {1, 2}, {0}, {1, 2}, {2, 3}), std::invalid_argument);
+}
+
 TEST_F(Plot, AnyNameIsSafe) {
   for (const char* name : {"a b.png", "it's.png", "\"q\".png", "back\\slash\\n.png", "|touch x.png", "$(x);`y`.png",
                            "-d.png", "~.png", "new\nline.png"}) {
