@@ -108,7 +108,7 @@ claims() { grep -c "\"verdict\":\"$2\"" "$1" || true; }
 ScaleInvarianceMakesWeightDecayALearningRate() {
   "$bin/scale_invariance" --json claims.jsonl --csv curves.csv --plot curves.png >out
   [[ $(claims claims.jsonl reproduces) == 4 && $(wc -l <claims.jsonl) == 4 ]] || fail "$(cat out)"
-  [[ $(wc -l <curves.csv) == 201 ]] || fail "expected 200 steps"
+  [[ $(wc -l <curves.csv) == 601 ]] || fail "expected 200 steps of three curves"
 }
 
 GradientsGrowAsTheorySays() {
