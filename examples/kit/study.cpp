@@ -21,6 +21,12 @@ Mean mean_of(const std::vector<double>& values) {
   return {sum / n, std::sqrt(squares / (n - 1) / n)};  // 0 / 0 for one value
 }
 
+std::string percent(Mean share) {
+  return std::isfinite(share.standard_error) && share.standard_error > 0
+             ? fmt::format("{:.2f} +- {:.2f} %", 100 * share.value, 100 * share.standard_error)
+             : fmt::format("{:.2f} %", 100 * share.value);
+}
+
 void StudyOptions::add_to(CLI::App& app, std::size_t default_seeds, std::size_t quick_seeds) {
   seeds = default_seeds;
   app.add_option("--seed", seed, "the first seed")->check(whole(0))->capture_default_str();

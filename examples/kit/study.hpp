@@ -26,6 +26,8 @@ struct Mean {
 };
 /// Throws std::invalid_argument if there are none. The standard error of one value is not known: NaN.
 Mean mean_of(const std::vector<double>& values);
+/// A share as "97.25 +- 0.14 %".
+std::string percent(Mean share);
 
 /// What all studies can be asked.
 struct StudyOptions {
