@@ -24,7 +24,7 @@ namespace {
 
 using namespace xtgrad;
 
-constexpr std::size_t kWidth = 256, kDepth = 24;
+constexpr std::size_t kWidth = 256, kWide = 1024, kDepth = 24;
 // Of the layers, counted from the input, those whose growth is taken: activations and gradients have settled there.
 constexpr std::size_t kFirst = 8, kLast = 20;
 
@@ -67,15 +67,14 @@ Tensor<double> settled_rows(Generator& random, std::size_t m, std::size_t n) {
 
 // Growth - 1 through a linear layer on settled rows, of a gradient that does not depend on it and whose mean is 0, as it is
 // below any BatchNorm.
-kit::Mean linear_growth(std::size_t m, std::size_t seeds, std::uint64_t first_seed) {
-  kit::Progress bar(fmt::format("linear layer, m = {}", m), seeds);
+kit::Mean linear_growth(std::size_t m, std::size_t width, std::size_t layers, std::uint64_t first_seed) {
+  kit::Progress bar(fmt::format("linear layer of width {}, m = {}", width, m), layers);
   std::vector<double> growth;
-  for (std::size_t s = 0; s < seeds; ++s) {
+  for (std::size_t s = 0; s < layers; ++s) {
     Generator random(first_seed + s);
-    Tensor<double> x = settled_rows(random, m, kWidth);
+    Tensor<double> x = settled_rows(random, m, width);
     x.requires_grad(true);
-    const Tensor<double> weight =
-        random.normal<double>({kWidth, kWidth}, 0, 1 / std::sqrt(static_cast<double>(kWidth)));
+    const Tensor<double> weight = random.normal<double>({width, width}, 0, 1 / std::sqrt(static_cast<double>(width)));
     const Tensor<double> y = batch_norm(linear(x, weight, Tensor<double>()), {}, {}, 0.0).y;
     Tensor<double> dy = random.normal<double>(y.shape());
     dy = dy - mean(dy, {0});
@@ -85,6 +84,27 @@ kit::Mean linear_growth(std::size_t m, std::size_t seeds, std::uint64_t first_se
   }
   bar.clear();
   return kit::mean_of(growth);
+}
+
+// Theory's growth at both widths, and in the limit of a wide layer.
+void check_linear(kit::Study& study, const kit::StudyOptions& options) {
+  const std::size_t layers = options.quick ? 100 : 1000;
+  std::vector<kit::Mean> growth;
+  for (const std::size_t m : {8U, 32U, 128U}) {
+    growth.push_back(linear_growth(m, kWidth, layers, options.seed));
+    const double M = static_cast<double>(m), n = static_cast<double>(kWidth), limit = 1 / (M - 3);
+    if (m < 128)
+      study.near(fmt::format("linear, m = {}: growth - 1 is 1/(m-3)", m), limit, growth.back(), 0.15 * limit);
+    study.near(fmt::format("linear, m = {}: growth - 1 is (m-2)/(m-3) (1 - 2/n) - 1", m),
+               (M - 2) / (M - 3) * (1 - 2 / n) - 1, growth.back(), 0.15 * limit);
+  }
+  const double limit = 1.0 / (32 - 3);
+  study.near(fmt::format("linear, m = 32, width {}: growth - 1 is 1/(m-3)", kWide), limit,
+             linear_growth(32, kWide, layers / 4, options.seed), 0.15 * limit);
+  for (std::size_t i = 0; i + 1 < growth.size(); ++i)
+    study.at_least(
+        fmt::format("linear, growth falls from m = {}", i == 0 ? "8 to 32" : "32 to 128"), 0,
+        {growth[i].value - growth[i + 1].value, std::hypot(growth[i].standard_error, growth[i + 1].standard_error)});
 }
 
 struct Growth {
@@ -131,20 +151,7 @@ void run(const kit::StudyOptions& options) {
   study.near("ReLU, m = 128: pi / (pi - 1)", relu_factor, relu.factor, 0.03 * relu_factor);
   for (const std::size_t m : {8U, 32U, 128U}) record("linear", m, measure("linear", m, false, seeds, options.seed));
 
-  std::vector<kit::Mean> linear;
-  const std::size_t layers = options.quick ? 100 : 1000;
-  for (const std::size_t m : {8U, 32U, 128U}) {
-    linear.push_back(linear_growth(m, layers, options.seed));
-    const double M = static_cast<double>(m), n = static_cast<double>(kWidth), expected = 1 / (M - 3);
-    if (m < 128)
-      study.near(fmt::format("linear, m = {}: growth - 1 is 1 / (m - 3)", m), expected, linear.back(), 0.15 * expected);
-    study.near(fmt::format("linear, m = {}: growth - 1 at width n is (m - 2) / (m - 3) (1 - 2/n) - 1", m),
-               (M - 2) / (M - 3) * (1 - 2 / n) - 1, linear.back(), 0.15 * expected);
-  }
-  for (std::size_t i = 0; i + 1 < linear.size(); ++i)
-    study.at_least(
-        fmt::format("linear, growth falls from m = {} to {}: difference", i == 0 ? 8 : 32, i == 0 ? 32 : 128), 0,
-        {linear[i].value - linear[i + 1].value, std::hypot(linear[i].standard_error, linear[i + 1].standard_error)});
+  check_linear(study, options);
   study.finish(plot);
 }
 

@@ -7,6 +7,7 @@
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/options.hpp"
+#include "kit/study.hpp"
 #include "kit/table.hpp"
 
 namespace {
@@ -20,6 +21,10 @@ struct Input {
   Array<double> x;  // (N, C)
   std::vector<std::string> names;
 };
+
+// What the thread says of its rows, to four digits: the outputs, and per column running mean and variance.
+const Array<double> kThreadOutputs{{1.2727, -1.2655}, {-0.1024, 1.1794}, {-1.1703, 0.0860}};
+const Array<double> kThreadMean{-0.1069, -0.0551}, kThreadVar{0.9522, 0.9266};
 
 Input read(const std::string& file) {
   // The rows of the thread that asked. It shows four digits of each and computed with more: the two fifth digits are
@@ -39,7 +44,55 @@ std::string number(double value) {
   return std::abs(value) >= 1e5 ? fmt::format("{:.4e}", value) : fmt::format("{:.4f}", value);
 }
 
-void compare(const Input& input) {
+double largest_difference(const Array<double>& a, const Array<double>& b) {
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a.data()[i] - b.data()[i]));
+  return largest;
+}
+
+// After one step, from the definition: the largest differences over rows and columns.
+void claim_formulas(kit::Study& study, const Array<double>& x, const Moments& batch, const Array<double>& y,
+                    const BatchNorm1d<double>& bn) {
+  const double m = static_cast<double>(x.shape()[0]), eps = bn.options().eps, a = *bn.options().momentum;
+  double outputs = 0, ratio = 0, mean = 0, var = 0;
+  for (std::size_t c = 0; c < x.shape()[1]; ++c) {
+    const double biased = batch.m2(c) / m, unbiased = batch.m2(c) / (m - 1);
+    double squares = 0;
+    for (std::size_t n = 0; n < x.shape()[0]; ++n) {
+      outputs = std::max(outputs, std::abs(y(n, c) - (x(n, c) - batch.mean(c)) / std::sqrt(biased + eps)));
+      squares += y(n, c) * y(n, c);
+    }
+    // The squares of (x - mean) / unbiased std add up to m - 1.
+    if (unbiased > 0) ratio = std::max(ratio, std::abs(squares / (m - 1) * (1 + eps / biased) / (m / (m - 1)) - 1));
+    mean = std::max(mean, std::abs(bn.running_mean().value()(c) - a * batch.mean(c)) / (1 + std::abs(batch.mean(c))));
+    var = std::max(var, std::abs(bn.running_var().value()(c) - (1 - a) - a * unbiased) / (1 + unbiased));
+  }
+  study.exact("train mode less (x - mean) / sqrt(biased var + eps)", 0, outputs, 1e-12);
+  study.exact("squares of train mode over those with the unbiased std, less m/(m-1)", 0, ratio, 1e-12);
+  study.exact("running_mean less 0.9 * 0 + 0.1 * mean, relative", 0, mean, 1e-12);
+  study.exact("running_var less 0.9 * 1 + 0.1 * unbiased var, relative", 0, var, 1e-12);
+}
+
+// The first column against what is made of it.
+kit::Plot draw(const Array<double>& x, const std::string& name, const Moments& batch, const BatchNorm1d<double>& bn) {
+  const double m = static_cast<double>(x.shape()[0]), eps = bn.options().eps;
+  std::vector<double> column;
+  for (std::size_t n = 0; n < x.shape()[0]; ++n) column.push_back(x(n, 0));
+  std::sort(column.begin(), column.end());
+  kit::Plot plot{.title = "BatchNorm1d and (x - mean) / std", .x_label = "x, column " + name, .y_label = "y"};
+  const auto line = [&](const char* label, double mean, double var) {
+    std::vector<double> y;
+    for (const double value : column) y.push_back((value - mean) / std::sqrt(var));
+    plot.add(label, column, y);
+  };
+  line("BatchNorm1d, train", batch.mean(0), batch.m2(0) / m + eps);
+  line("(x - mean) / unbiased std", batch.mean(0), batch.unbiased(0));
+  line("BatchNorm1d, eval", bn.running_mean().value()(0), bn.running_var().value()(0) + eps);
+  return plot;
+}
+
+void compare(const Input& input, bool thread, const kit::StudyOptions& options) {
+  kit::Study study("standardise", options);
   const Array<double>& x = input.x;
   const std::size_t N = x.shape()[0], C = x.shape()[1];
   const double m = static_cast<double>(N);
@@ -92,6 +145,14 @@ why
     if (batch.m2(c) == 0)
       fmt::print("  column {}: all values are equal, the std is 0: BatchNorm1d gives 0, a division gives nan\n",
                  input.names[c]);
+  claim_formulas(study, x, batch, y.value(), bn);
+  if (thread) {
+    study.near("outputs less those of the thread, which has four digits", 0,
+               largest_difference(y.value(), kThreadOutputs), 5e-5);
+    study.near("running mean less the thread's", 0, largest_difference(bn.running_mean().value(), kThreadMean), 5e-5);
+    study.near("running variance less the thread's", 0, largest_difference(bn.running_var().value(), kThreadVar), 5e-5);
+  }
+  study.finish(draw(x, input.names[0], batch, bn));
 }
 
 }  // namespace
@@ -99,6 +160,8 @@ why
 int main(int argc, char** argv) {
   CLI::App app{"BatchNorm1d beside (x - mean) / std, number by number, and why they differ"};
   std::string data;
+  kit::StudyOptions options;
   app.add_option("--data", data, "a CSV file of numbers, one column a channel (default: three rows, two columns)");
-  return kit::run_main(app, argc, argv, [&] { compare(read(data)); });
+  options.add_to(app);
+  return kit::run_main(app, argc, argv, [&] { compare(read(data), data.empty(), options); });
 }

@@ -1,52 +1,56 @@
 // train_eval_gap: why eval mode gives another loss than train mode, part by part, and a chain of layers that shrinks
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <xtgrad/batchnorm/report.hpp>
 #include <xtgrad/xtgrad.hpp>
 
 #include "kit/data_sets.hpp"
+#include "kit/mlp.hpp"
 #include "kit/options.hpp"
+#include "kit/study.hpp"
 #include "kit/table.hpp"
 
 namespace {
 
 using namespace xtgrad;
 
-struct Options {
+struct Options : kit::StudyOptions {
   std::size_t layers = 20;
   std::size_t batch_size = 64;
   std::size_t epochs = 1;
   double lr = 1e-2;
-  std::uint64_t seed = 0;
 };
 
-Dataset<double> digits(std::uint64_t seed) {
-  const Dataset<float> rows = kit::load_data_set("digits", "", seed).rows.train;
-  return {Tensor<double>(xt::cast<double>(rows.x.value())), rows.y};
+// A report on a network in training, and the gap of its loss measured apart from it.
+struct Look {
+  BatchNormReport report;
+  double gap = 0;
+};
+
+Look train_and_look(const Options& o, std::uint64_t seed) {
+  manual_seed(seed);
+  Sequential<double> net = kit::make_mlp<double>({64, 64, 32, 10}, BatchNorm1dOptions{});
+  Dataset<double> rows = kit::in_double(kit::load_data_set("digits", "", seed).rows.train);
+  std::vector<std::size_t> whole_batches(rows.size() / o.batch_size * o.batch_size);
+  std::iota(whole_batches.begin(), whole_batches.end(), std::size_t{0});
+  rows = rows.rows(whole_batches.data(), whole_batches.size());
+
+  DataLoader<double> loader(rows, {.batch_size = o.batch_size, .shuffle = true, .seed = seed});
+  Adam<double> adam(net.parameters(), {.lr = o.lr});
+  for (std::size_t epoch = 0; epoch < o.epochs; ++epoch) kit::train_epoch(net, loader, adam);
+  DataLoader<double> in_order(rows, {.batch_size = o.batch_size});
+  Look look{.report = batch_norm_report(net, in_order)};
+  net.eval();
+  look.gap = kit::evaluate(net, rows, o.batch_size).loss;
+  net.train();
+  look.gap -= kit::evaluate(net, rows, o.batch_size).loss;
+  return look;
 }
 
-// A network in training, looked at after some epochs.
-void print_network(const Options& o) {
-  manual_seed(o.seed);
-  Sequential<double> net{Linear<double>(64, 64, {.bias = false}),
-                         BatchNorm1d<double>(64),
-                         Relu<double>(),
-                         Linear<double>(64, 32, {.bias = false}),
-                         BatchNorm1d<double>(32),
-                         Relu<double>(),
-                         Linear<double>(32, 10)};
-  DataLoader<double> loader(digits(o.seed),
-                            {.batch_size = o.batch_size, .shuffle = true, .drop_last = true, .seed = o.seed});
-  Adam<double> adam(net.parameters(), {.lr = o.lr});
-  for (std::size_t epoch = 0; epoch < o.epochs; ++epoch)
-    for (auto [x, y] : loader) {
-      adam.zero_grad();
-      cross_entropy(net(x), y).backward();
-      adam.step();
-    }
-  const BatchNormReport report = batch_norm_report(net, loader);
-
+void print_report(const Options& o, const BatchNormReport& report) {
   fmt::print("digits, 64-64-32-10, after {} epoch(s) in batches of {}; the same rows under each choice of statistics\n",
              o.epochs, o.batch_size);
   kit::Table choices({"statistics", "loss", "accuracy", "mean |dy| to EMA"});
@@ -85,27 +89,75 @@ void print_network(const Options& o) {
       "where the lag is beyond theory, the weights have moved faster than the running statistics.\n");
 }
 
-// Each layer normalises with the biased variance in train mode and with the unbiased one in eval mode.
-void print_chain(const Options& o) {
+// What the parts of a report leave open.
+struct Remainders {
+  double loss = 0;    // the gap less the sum of its parts
+  double scale = 0;   // of a layer's part: predicted less measured, the largest
+  double Bessel = 0;  // the same of that part, theory less measured
+};
+
+Remainders remainders(const Look& look) {
+  Remainders r{.loss = look.gap};
+  for (const GapPart& part : look.report.parts) r.loss -= part.loss;
+  for (const LayerPart& p : look.report.layers) {
+    r.scale = std::max(r.scale, std::abs(p.predicted.scale / p.measured.scale - 1));
+    if (p.part == "Bessel") r.Bessel = std::max(r.Bessel, std::abs(p.theory.scale / p.measured.scale - 1));
+  }
+  return r;
+}
+
+// Each layer normalises with the biased variance in train mode and with the unbiased one in eval mode: what is left of the
+// values after each of them, eval mode to train mode.
+std::vector<double> shrink(const Options& o, std::uint64_t seed) {
   constexpr std::size_t C = 8;
   Sequential<double> chain;
   for (std::size_t i = 0; i < o.layers; ++i)
     chain.add(BatchNorm1d<double>(C, {.eps = 0, .momentum = std::nullopt, .affine = false}));
-  Generator generator(o.seed);
-  Tensor<double> x, y;
+  Generator generator(seed);
+  Tensor<double> x;
   for (int batch = 0; batch < 20; ++batch) {
-    // white: mean 0 and biased variance 1 in every column
+    // white: mean 0 and biased variance 1 in every column, as it is after each layer in train mode
     x = batch_norm(generator.normal<double>({o.batch_size, C}), Tensor<double>(), Tensor<double>(), 0).y;
-    y = chain(x);
+    chain(x);
   }
   chain.eval();
-  const Tensor<double> z = chain(x);
+  std::vector<double> left;
+  const double whole = sum(x * x).item();
+  for (std::size_t i = 0; i < o.layers; ++i) {
+    x = chain[i](x);
+    left.push_back(std::sqrt(sum(x * x).item() / whole));
+  }
+  return left;
+}
+
+void run(const Options& o) {
+  kit::Study study("train_eval_gap", o);
+  Remainders worst;
+  for (std::uint64_t seed = o.seed; seed < o.seed + o.seeds; ++seed) {
+    const Look look = train_and_look(o, seed);
+    if (seed == o.seed) print_report(o, look.report);
+    const Remainders r = remainders(look);
+    worst = {std::max(worst.loss, std::abs(r.loss)), std::max(worst.scale, r.scale), std::max(worst.Bessel, r.Bessel)};
+  }
+  study.exact("eval less train mode: measured gap less the sum of its parts", 0, worst.loss, 1e-12);
+  study.exact("scale of Bessel's part, sqrt((m-1)/m) less measured, relative", 0, worst.Bessel, 1e-9);
+  study.near("scale of any part, predicted less measured, relative", 0, worst.scale, 0.01);
+
   const double m = static_cast<double>(o.batch_size);
-  fmt::print(
-      "\nA chain of {} BatchNorm1d without gamma and beta, batches of {}, eval mode to train mode:\n"
-      "predicted ((m-1)/m)^(L/2) = {:.3f}\nmeasured  {:.3f}\n",
-      o.layers, o.batch_size, std::pow((m - 1) / m, static_cast<double>(o.layers) / 2),
-      std::sqrt(sum(z * z).item() / sum(y * y).item()));
+  std::vector<double> depth, predicted;
+  for (std::size_t i = 1; i <= o.layers; ++i) {
+    depth.push_back(static_cast<double>(i));
+    predicted.push_back(std::pow((m - 1) / m, depth.back() / 2));
+  }
+  const std::vector<double> measured = shrink(o, o.seed);
+  study.exact(fmt::format("chain of {} layers, eval to train mode: ((m-1)/m)^(L/2)", o.layers), predicted.back(),
+              measured.back(), 1e-9);
+  kit::Plot plot{.title = fmt::format("A chain of BatchNorm1d without gamma and beta, batches of {}", o.batch_size),
+                 .x_label = "layers L",
+                 .y_label = "norm in eval mode over norm in train mode"};
+  plot.add("predicted ((m-1)/m)^(L/2)", depth, predicted);
+  plot.add("measured", depth, measured);
+  study.finish(plot);
 }
 
 }  // namespace
@@ -119,9 +171,6 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--epochs", o.epochs, "of the network")->check(kit::whole())->capture_default_str();
   app.add_option("--lr", o.lr, "learning rate")->check(kit::positive())->capture_default_str();
-  app.add_option("--seed", o.seed, "of the weights and the rows")->check(kit::whole(0))->capture_default_str();
-  return kit::run_main(app, argc, argv, [&] {
-    print_network(o);
-    print_chain(o);
-  });
+  o.add_to(app);
+  return kit::run_main(app, argc, argv, [&] { run(o); });
 }

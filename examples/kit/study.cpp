@@ -51,7 +51,7 @@ Study::Study(std::string name, const StudyOptions& options)
     if (!file.empty()) MetricsLog(file, {"study"});
 }
 
-const char* Study::Claim::verdict() const {
+const char* Claim::verdict() const {
   // How far inside the bounds the measurement lies; negative outside.
   const double inside = relation == '=' ? tolerance - std::abs(measured.value - expected)
                                         : (relation == '<' ? 1 : -1) * (expected - measured.value);
@@ -59,32 +59,22 @@ const char* Study::Claim::verdict() const {
   return inside >= 0 ? "reproduces" : "does not reproduce";
 }
 
-void Study::exact(const std::string& claim, double expected, double measured, double tolerance) {
-  claims_.push_back({claim, '=', true, expected, tolerance, {measured}});
-}
-void Study::near(const std::string& claim, double expected, Mean measured, double tolerance) {
-  claims_.push_back({claim, '=', false, expected, tolerance, measured});
-}
-void Study::at_least(const std::string& claim, double bound, Mean measured) {
-  claims_.push_back({claim, '>', false, bound, 0, measured});
-}
-void Study::at_most(const std::string& claim, double bound, Mean measured) {
-  claims_.push_back({claim, '<', false, bound, 0, measured});
+std::vector<std::string> Claim::cells() const {
+  const double error = measured.standard_error;
+  return {text,
+          relation == '='   ? fmt::format("{:.5g} +- {:.2g}", expected, tolerance)
+          : relation == '<' ? fmt::format("at most {:.5g}", expected)
+                            : fmt::format("at least {:.5g}", expected),
+          fmt::format("{:.5g}", measured.value),
+          error == 0          ? "-"
+          : std::isnan(error) ? "unknown"
+                              : fmt::format("{:.2g}", error),
+          verdict()};
 }
 
 void Study::finish(const Plot& plot) const {
-  Table table({"claim", "expected", "measured", "std. error", "verdict"});
-  for (const Claim& c : claims_) {
-    const std::string expected = c.relation == '='   ? fmt::format("{:.5g} +- {:.2g}", c.expected, c.tolerance)
-                                 : c.relation == '<' ? fmt::format("at most {:.5g}", c.expected)
-                                                     : fmt::format("at least {:.5g}", c.expected);
-    const double error = c.measured.standard_error;
-    table.add({c.text, expected, fmt::format("{:.5g}", c.measured.value),
-               error == 0          ? "-"
-               : std::isnan(error) ? "unknown"
-                                   : fmt::format("{:.2g}", error),
-               c.verdict()});
-  }
+  Table table(Claim::headers());
+  for (const Claim& c : claims_) table.add(c.cells());
   fmt::print("\n{}", table.text());
   if (!json_.empty()) {
     MetricsLog log(json_, {"study", "claim", "exact", "relation", "expected", "measured", "standard_error", "tolerance",

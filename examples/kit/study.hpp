@@ -42,37 +42,49 @@ struct StudyOptions {
   void add_to(CLI::App& app, std::size_t default_seeds = 1, std::size_t quick_seeds = 1);
 };
 
+/// A claim and its measurement.
+struct Claim {
+  std::string text;
+  char relation;  ///< '=': within the tolerance of `expected`; '>', '<': at least, at most
+  bool exact;     ///< a law or an identity, which holds but for rounding
+  double expected, tolerance;
+  Mean measured;
+
+  const char* verdict() const;
+  /// What a table shows of it, under the headers.
+  std::vector<std::string> cells() const;
+  static std::vector<std::string> headers() { return {"claim", "expected", "measured", "std. error", "verdict"}; }
+};
+
 class Study {
  public:
   /// Throws, before anything is computed, if a file that the options name cannot be written.
   Study(std::string name, const StudyOptions& options);
 
   /// The measurement is `expected` but for rounding, for which there is `tolerance`: a law or an identity.
-  void exact(const std::string& claim, double expected, double measured, double tolerance);
+  void exact(const std::string& claim, double expected, double measured, double tolerance) {
+    claims_.push_back({claim, '=', true, expected, tolerance, {measured}});
+  }
   /// The measurement is `expected`, give or take `tolerance`.
-  void near(const std::string& claim, double expected, Mean measured, double tolerance);
+  void near(const std::string& claim, double expected, Mean measured, double tolerance) {
+    claims_.push_back({claim, '=', false, expected, tolerance, measured});
+  }
   void near(const std::string& claim, double expected, double measured, double tolerance) {
     near(claim, expected, Mean{measured}, tolerance);
   }
   /// The measurement is at least, or at most, `bound`.
-  void at_least(const std::string& claim, double bound, Mean measured);
-  void at_most(const std::string& claim, double bound, Mean measured);
+  void at_least(const std::string& claim, double bound, Mean measured) {
+    claims_.push_back({claim, '>', false, bound, 0, measured});
+  }
+  void at_most(const std::string& claim, double bound, Mean measured) {
+    claims_.push_back({claim, '<', false, bound, 0, measured});
+  }
 
   /// Prints the table of claims and verdicts, and writes what the options ask for: the claims as JSON lines, the points of
   /// the plot as CSV, and the plot.
   void finish(const Plot& plot) const;
 
  private:
-  struct Claim {
-    std::string text;
-    char relation;  // = < >
-    bool exact;
-    double expected, tolerance;
-    Mean measured;
-
-    const char* verdict() const;
-  };
-
   std::string name_, plot_, csv_, json_;
   std::vector<Claim> claims_;
 };
