@@ -112,8 +112,7 @@ void run(const kit::StudyOptions& options) {
 
   std::vector<double> t(steps);
   for (std::size_t i = 0; i < steps; ++i) t[i] = static_cast<double>(i);
-  kit::Plot plot{
-      .title = "Weight decay as a learning rate", .x_label = "step", .y_label = "training loss (nats)", .log_y = true};
+  kit::Plot plot{.title = "Weight decay as a learning rate", .x_label = "step", .y_label = "training loss (nats)"};
   plot.add("weight decay 0.1", t, decayed.losses);
   plot.add("no decay, rate lr a^(-2t-1)", t, growing.losses);
   plot.add("no decay, rate lr", t, neither.losses);
