@@ -119,8 +119,17 @@ GradientsGrowAsTheorySays() {
   [[ $(grep falls claims.jsonl | grep -c '"verdict":"reproduces"') == 2 ]] || fail "$(cat out)"
 }
 
+PreciseStatisticsHoldAgainstMovingAverages() {
+  "$bin/precise_statistics" --quick --data digits --json claims.jsonl >out
+  [[ $(grep '"exact":true' claims.jsonl | claims - reproduces) == 2 && $(wc -l <claims.jsonl) == 8 ]] || fail "$(cat out)"
+  # A sampling error as theory says, or too few seeds to say.
+  ! grep '"claim":"first layer' claims.jsonl | grep 'does not reproduce' || fail "$(cat out)"
+  refuses '--data' "$bin/precise_statistics" --data moons
+}
+
 HelpExitsWith0() {
-  for program in train_mlp standardise batchnorm_gradients gradient_explosion scale_invariance train_eval_gap; do
+  for program in train_mlp standardise batchnorm_gradients gradient_explosion precise_statistics scale_invariance \
+    train_eval_gap; do
     "$bin/$program" --help >out || fail "$program --help fails"
     grep -q -- --help out || fail "$program --help does not mention itself"
   done
