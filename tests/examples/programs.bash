@@ -119,6 +119,14 @@ GradientsGrowAsTheorySays() {
   [[ $(grep falls claims.jsonl | grep -c '"verdict":"reproduces"') == 2 ]] || fail "$(cat out)"
 }
 
+SmallBatchesHurtBatchNorm() {
+  "$bin/batch_size_sweep" --quick --json claims.jsonl --csv curves.csv >out 2>err
+  [[ $(grep '"exact":true' claims.jsonl | claims - reproduces) == 2 && $(wc -l <claims.jsonl) == 11 ]] || fail "$(cat out)"
+  # By far, with any kernels: accuracy at two rows, and what eps lets through.
+  [[ $(grep -E 'at m = 60 minus m = 2|minus eval mode.*"<"|RMS' claims.jsonl | claims - reproduces) == 4 ]] || fail "$(cat out)"
+  [[ $(wc -l <curves.csv) == 16 && ! -s err ]] || fail "expected five sizes of three curves, and no warning: $(cat err)"
+}
+
 PreciseStatisticsHoldAgainstMovingAverages() {
   "$bin/precise_statistics" --quick --data digits --json claims.jsonl >out
   [[ $(grep '"exact":true' claims.jsonl | claims - reproduces) == 2 && $(wc -l <claims.jsonl) == 8 ]] || fail "$(cat out)"
@@ -128,8 +136,8 @@ PreciseStatisticsHoldAgainstMovingAverages() {
 }
 
 HelpExitsWith0() {
-  for program in train_mlp standardise batchnorm_gradients gradient_explosion precise_statistics scale_invariance \
-    train_eval_gap; do
+  for program in train_mlp standardise batch_size_sweep batchnorm_gradients gradient_explosion precise_statistics \
+    scale_invariance train_eval_gap; do
     "$bin/$program" --help >out || fail "$program --help fails"
     grep -q -- --help out || fail "$program --help does not mention itself"
   done
