@@ -163,15 +163,13 @@ void run(const kit::StudyOptions& options) {
                  kit::percent(of_network([](const Result& r) { return r.train_mode; })),
                  fmt::format("{:.4f} +- {:.4f}", apart.value, apart.standard_error)});
       if (m != 4) continue;
-      std::vector<double> at, low, middle, high;
+      std::vector<double> at;
+      std::vector<kit::Mean> accuracies;
       for (std::size_t e = 0; e < epochs; ++e) {
-        const kit::Mean x = of_network([e](const Result& r) { return 100 * r.by_epoch[e]; });
         at.push_back(static_cast<double>(e + 1));
-        low.push_back(x.value - x.standard_error);
-        middle.push_back(x.value);
-        high.push_back(x.value + x.standard_error);
+        accuracies.push_back(of_network([e](const Result& r) { return 100 * r.by_epoch[e]; }));
       }
-      plot.add_band(name, at, low, middle, high);
+      kit::add_means(plot, name, at, accuracies);
     }
     if (m == 32) continue;
     study.at_least(fmt::format("m = {}: accuracy in eval mode, BatchRenorm - BatchNorm", m), 0,

@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <xtgrad/batchnorm/layers.hpp>
 #include <xtgrad/xtgrad.hpp>
 
@@ -38,11 +37,6 @@ struct Size {
   std::vector<double> cosine = {};                        // between the mean gradient and that of the whole set
   std::vector<double> length = {};                        // of the first layer's mean gradient
 };
-
-kit::Mean difference(std::vector<double> a, const std::vector<double>& b) {
-  for (std::size_t i = 0; i < a.size(); ++i) a[i] -= b[i];
-  return kit::mean_of(a);
-}
 
 kit::Mean ratio(std::vector<double> a, const std::vector<double>& b) {
   for (std::size_t i = 0; i < a.size(); ++i) a[i] /= b[i];
@@ -98,12 +92,6 @@ Gradients gradients(const Dataset<double>& rows, const std::optional<BatchNorm1d
   return all;
 }
 
-Dataset<double> rows_for_gradients(const Dataset<float>& train) {
-  std::vector<std::size_t> positions(kRows);
-  std::iota(positions.begin(), positions.end(), 0);
-  return kit::in_double(train.rows(positions.data(), kRows));
-}
-
 void run(const kit::StudyOptions& options) {
   kit::Study study("batch_size_sweep", options);
   set_warning_handler([](const std::string&) {});  // BatchNorm1d warns of batches of two rows
@@ -118,7 +106,7 @@ void run(const kit::StudyOptions& options) {
   kit::Progress bar("training", options.seeds * sizes.size());
   for (std::uint64_t seed = options.seed; seed < options.seed + options.seeds; ++seed) {
     const Split<float> data = kit::load_data_set("digits", "", seed).rows;
-    const Dataset<double> rows = rows_for_gradients(data.train);
+    const Dataset<double> rows = kit::in_double(kit::first_rows(data.train, kRows));
     const auto with_eps = [&](double eps, std::size_t m) { return gradients(rows, {{.eps = eps}}, m, seed); };
     const Gradients plain_whole = gradients(rows, std::nullopt, kRows, seed), whole = with_eps(1e-5, kRows);
     for (Size& size : sizes) {
@@ -142,10 +130,7 @@ void run(const kit::StudyOptions& options) {
 
   kit::Table table({"m", "plain", "BN, eval mode", "BN, batch statistics", "cosine", "first layer's gradient"});
   for (const Size& s : sizes) {
-    const auto percent = [](const std::vector<double>& accuracy) {
-      const kit::Mean mean = kit::mean_of(accuracy);
-      return fmt::format("{:.2f} +- {:.2f} %", 100 * mean.value, 100 * mean.standard_error);
-    };
+    const auto percent = [](const std::vector<double>& accuracy) { return kit::percent(kit::mean_of(accuracy)); };
     table.add({std::to_string(s.m), percent(s.plain), percent(s.eval), percent(s.batch),
                fmt::format("{:.4f}", kit::mean_of(s.cosine).value),
                fmt::format("{:.4f}", ratio(s.length, most.length).value)});
@@ -156,13 +141,15 @@ void run(const kit::StudyOptions& options) {
       "and the length of the first layer's over that at m = 60\n",
       table.text());
 
-  study.at_least("BN, eval mode: accuracy at m = 60 minus m = 2", 0.01, difference(most.eval, least.eval));
-  study.at_most("m = 2: accuracy with batch statistics minus eval mode", 0, difference(least.batch, least.eval));
-  study.near("m = 60: accuracy with batch statistics minus eval mode", 0, difference(most.batch, most.eval), 0.01);
-  study.at_most("m = 2: accuracy of BN, eval mode, minus plain", 0, difference(least.eval, least.plain));
-  study.at_least("m = 60: accuracy of BN, eval mode, minus plain", 0, difference(most.eval, most.plain));
+  study.at_least("BN, eval mode: accuracy at m = 60 minus m = 2", 0.01, kit::mean_difference(most.eval, least.eval));
+  study.at_most("m = 2: accuracy with batch statistics minus eval mode", 0,
+                kit::mean_difference(least.batch, least.eval));
+  study.near("m = 60: accuracy with batch statistics minus eval mode", 0, kit::mean_difference(most.batch, most.eval),
+             0.01);
+  study.at_most("m = 2: accuracy of BN, eval mode, minus plain", 0, kit::mean_difference(least.eval, least.plain));
+  study.at_least("m = 60: accuracy of BN, eval mode, minus plain", 0, kit::mean_difference(most.eval, most.plain));
   study.exact("plain: mean of the batches' gradients minus the whole set's", 0, identity, 1e-12);
-  study.at_least("BN: cosine of these two at m = 60 minus m = 2", 0, difference(most.cosine, least.cosine));
+  study.at_least("BN: cosine of these two at m = 60 minus m = 2", 0, kit::mean_difference(most.cosine, least.cosine));
   study.at_least("BN: cosine of these two at m = 60", 0.9, kit::mean_of(most.cosine));
   study.exact("eps = 0: gradients at m = 2 over m = 60", 0, without_eps, 1e-9);
   study.at_most("eps = 1e-5: first layer's gradient at m = 2 over m = 60", 0.05, ratio(least.length, most.length));
@@ -174,15 +161,15 @@ void run(const kit::StudyOptions& options) {
                  .y_label = "accuracy on held-out rows (%)",
                  .log_x = true};
   const auto add = [&](const char* name, std::vector<double> Size::*accuracy) {
-    std::vector<double> m, low, mid, high;
+    std::vector<double> m;
+    std::vector<kit::Mean> means;
     for (const Size& s : sizes) {
-      const kit::Mean mean = kit::mean_of(s.*accuracy);
       m.push_back(static_cast<double>(s.m));
-      mid.push_back(100 * mean.value);
-      low.push_back(mid.back() - 100 * mean.standard_error);
-      high.push_back(mid.back() + 100 * mean.standard_error);
+      std::vector<double> percents = s.*accuracy;
+      for (double& value : percents) value *= 100;
+      means.push_back(kit::mean_of(percents));
     }
-    plot.add_band(name, m, low, mid, high);
+    kit::add_means(plot, name, m, means);
   };
   add("plain", &Size::plain);
   add("BatchNorm, eval mode", &Size::eval);

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
 #include <xtgrad/batchnorm/layers.hpp>
 #include <xtgrad/batchnorm/recalibrate.hpp>
 #include <xtgrad/xtgrad.hpp>
@@ -110,12 +109,6 @@ struct Choice {
   std::vector<double> noise;           // squared error of the first layer's mean over the error that theory gives
 };
 
-// The mean over seeds of a - b.
-kit::Mean difference(std::vector<double> a, const std::vector<double>& b) {
-  for (std::size_t i = 0; i < a.size(); ++i) a[i] -= b[i];
-  return kit::mean_of(a);
-}
-
 // Replaces the running statistics by precise ones of these rows, and returns the first layer's mean and variance.
 std::pair<Tensor<float>, Tensor<float>> measure_statistics(Sequential<float>& net, const Dataset<float>& rows) {
   DataLoader<float> loader(rows, {.batch_size = kBatch, .min_batch = 2});
@@ -148,21 +141,15 @@ void measure(std::vector<Choice>& choices, Trained<float>& run, const Split<floa
   }
 }
 
-// The first rows, at most so many.
-Dataset<float> first_rows(const Dataset<float>& data, std::size_t most) {
-  std::vector<std::size_t> positions(std::min(data.size(), most));
-  std::iota(positions.begin(), positions.end(), 0);
-  return data.rows(positions.data(), positions.size());
-}
-
 void run(const kit::StudyOptions& options, const std::string& name) {
   kit::Study study("precise_statistics", options);
   Split<float> data = kit::load_data_set(name, "", options.seed).rows;
-  data = {first_rows(data.train, options.quick ? 2000 : 10000), first_rows(data.test, options.quick ? 1000 : 5000)};
+  data = {kit::first_rows(data.train, options.quick ? 2000 : 10000),
+          kit::first_rows(data.test, options.quick ? 1000 : 5000)};
   const std::size_t N = data.train.size(), steps = kEpochs * (N / kBatch);
   fmt::print("{}, {}-100-100-10 with BatchNorm, {} rows, Adam at lr 1e-2, {} steps in batches of {}, {} seed(s)\n",
              name, data.train.x.shape()[1], N, steps, kBatch, options.seeds);
-  check_averages(study, kit::in_double(first_rows(data.train, 1600)), options.seed);
+  check_averages(study, kit::in_double(kit::first_rows(data.train, 1600)), options.seed);
 
   std::vector<Choice> choices;
   for (const double a : kMomenta) {
@@ -183,7 +170,7 @@ void run(const kit::StudyOptions& options, const std::string& name) {
   const Choice& all = choices.back();
   kit::Table table({"statistics", "rows", "loss", "excess loss", "std. error", "accuracy", "noise / theory"});
   for (const Choice& c : choices) {
-    const kit::Mean excess = difference(c.loss, all.loss);
+    const kit::Mean excess = kit::mean_difference(c.loss, all.loss);
     table.add({c.name, fmt::format("{:.0f}", c.rows), fmt::format("{:.5f}", kit::mean_of(c.loss).value),
                fmt::format("{:+.5f}", excess.value), fmt::format("{:.5f}", excess.standard_error),
                fmt::format("{:.2f} %", 100 * kit::mean_of(c.accuracy).value),
@@ -194,10 +181,12 @@ void run(const kit::StudyOptions& options, const std::string& name) {
       table.text(), data.test.size());
 
   for (const std::size_t k : {1U, 2U, 0U})
-    study.at_least(fmt::format("loss, {} minus precise", choices[k].name), 0, difference(choices[k].loss, all.loss));
+    study.at_least(fmt::format("loss, {} minus precise", choices[k].name), 0,
+                   kit::mean_difference(choices[k].loss, all.loss));
   const auto with = [&](double rows) { return *std::ranges::find(choices, rows, &Choice::rows); };
-  study.near("accuracy, precise: 1000 rows minus all", 0, difference(with(1000).accuracy, all.accuracy), 0.005);
-  study.at_most("accuracy, precise: 100 rows minus all", 0, difference(with(100).accuracy, all.accuracy));
+  study.near("accuracy, precise: 1000 rows minus all", 0, kit::mean_difference(with(1000).accuracy, all.accuracy),
+             0.005);
+  study.at_most("accuracy, precise: 100 rows minus all", 0, kit::mean_difference(with(100).accuracy, all.accuracy));
   study.near("first layer, 1000 rows: squared error of the mean over theory", 1, kit::mean_of(with(1000).noise), 0.15);
 
   kit::Plot plot{.title = name + ": what a network loses by its BatchNorm statistics",
@@ -208,11 +197,12 @@ void run(const kit::StudyOptions& options, const std::string& name) {
   std::vector<double> rows, excess;
   for (std::size_t i = kMomenta.size(); i + 1 < choices.size(); ++i) {
     rows.push_back(choices[i].rows);
-    excess.push_back(difference(choices[i].loss, all.loss).value);
+    excess.push_back(kit::mean_difference(choices[i].loss, all.loss).value);
   }
   plot.add("precise", rows, excess);
   for (std::size_t k = 0; k < kMomenta.size(); ++k)
-    plot.add(choices[k].name, rows, std::vector<double>(rows.size(), difference(choices[k].loss, all.loss).value));
+    plot.add(choices[k].name, rows,
+             std::vector<double>(rows.size(), kit::mean_difference(choices[k].loss, all.loss).value));
   study.finish(plot);
 }
 

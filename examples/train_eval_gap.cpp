@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <xtgrad/batchnorm/report.hpp>
 #include <xtgrad/xtgrad.hpp>
 
@@ -33,10 +32,9 @@ struct Look {
 Look train_and_look(const Options& o, std::uint64_t seed) {
   manual_seed(seed);
   Sequential<double> net = kit::make_mlp<double>({64, 64, 32, 10}, BatchNorm1dOptions{});
-  Dataset<double> rows = kit::in_double(kit::load_data_set("digits", "", seed).rows.train);
-  std::vector<std::size_t> whole_batches(rows.size() / o.batch_size * o.batch_size);
-  std::iota(whole_batches.begin(), whole_batches.end(), std::size_t{0});
-  rows = rows.rows(whole_batches.data(), whole_batches.size());
+  const Dataset<float> digits = kit::load_data_set("digits", "", seed).rows.train;
+  const Dataset<double> rows =
+      kit::in_double(kit::first_rows(digits, digits.size() / o.batch_size * o.batch_size));  // whole batches
 
   DataLoader<double> loader(rows, {.batch_size = o.batch_size, .shuffle = true, .seed = seed});
   Adam<double> adam(net.parameters(), {.lr = o.lr});

@@ -6,8 +6,11 @@
 //     FILE.csv[.gz]     a column of labels and columns of numbers, standardised by the training rows
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <string>
+#include <vector>
 #include <xtgrad/data/dataset.hpp>
 
 namespace kit {
@@ -27,6 +30,13 @@ DataSet load_data_set(const std::string& name, const std::string& label, std::ui
 
 /// The largest set of images that is there: mnist, fashion or digits.
 std::string installed_images();
+
+/// The first rows, at most so many.
+template <class T> xtgrad::Dataset<T> first_rows(const xtgrad::Dataset<T>& rows, std::size_t most) {
+  std::vector<std::size_t> positions(std::min(rows.size(), most));
+  std::iota(positions.begin(), positions.end(), std::size_t{0});
+  return rows.rows(positions.data(), positions.size());
+}
 
 /// The same rows in double.
 xtgrad::Dataset<double> in_double(const xtgrad::Dataset<float>& rows);

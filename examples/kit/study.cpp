@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <xtgrad/parallel.hpp>
 
@@ -18,13 +19,30 @@ Mean mean_of(const std::vector<double>& values) {
   double sum = 0, squares = 0;
   for (const double v : values) sum += v;
   for (const double v : values) squares += (v - sum / n) * (v - sum / n);
-  return {sum / n, std::sqrt(squares / (n - 1) / n)};  // 0 / 0 for one value
+  return {sum / n, values.size() == 1 ? std::numeric_limits<double>::quiet_NaN() : std::sqrt(squares / (n - 1) / n)};
+}
+
+Mean mean_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> differences;
+  for (std::size_t i = 0; i < a.size(); ++i) differences.push_back(a[i] - b.at(i));
+  return mean_of(differences);
 }
 
 std::string percent(Mean share) {
-  return std::isfinite(share.standard_error) && share.standard_error > 0
-             ? fmt::format("{:.2f} +- {:.2f} %", 100 * share.value, 100 * share.standard_error)
-             : fmt::format("{:.2f} %", 100 * share.value);
+  return std::isnan(share.standard_error)
+             ? fmt::format("{:.2f} %", 100 * share.value)
+             : fmt::format("{:.2f} +- {:.2f} %", 100 * share.value, 100 * share.standard_error);
+}
+
+void add_means(Plot& plot, const std::string& name, const std::vector<double>& x, const std::vector<Mean>& means) {
+  std::vector<double> low, middle, high;
+  for (const auto& [mean, error] : means) {
+    const double around = std::isnan(error) ? 0 : error;
+    low.push_back(mean - around);
+    middle.push_back(mean);
+    high.push_back(mean + around);
+  }
+  plot.add_band(name, x, low, middle, high);
 }
 
 void StudyOptions::add_to(CLI::App& app, std::size_t default_seeds, std::size_t quick_seeds) {

@@ -26,8 +26,13 @@ struct Mean {
 };
 /// Throws std::invalid_argument if there are none. The standard error of one value is not known: NaN.
 Mean mean_of(const std::vector<double>& values);
+/// Of a - b, seed by seed.
+Mean mean_difference(const std::vector<double>& a, const std::vector<double>& b);
 /// A share as "97.25 +- 0.14 %".
 std::string percent(Mean share);
+
+/// A line through means, in a band of one standard error.
+void add_means(Plot& plot, const std::string& name, const std::vector<double>& x, const std::vector<Mean>& means);
 
 /// What all studies can be asked.
 struct StudyOptions {

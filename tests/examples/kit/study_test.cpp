@@ -90,4 +90,15 @@ TEST(MeanOf, HasTheStandardErrorOfAMean) {
   EXPECT_THROW(kit::mean_of({}), std::invalid_argument);
 }
 
+TEST(MeanOf, DifferencesArePaired) {
+  const Mean mean = kit::mean_difference({10, 20, 30}, {9, 19, 29});
+  EXPECT_EQ(mean.value, 1);
+  EXPECT_EQ(mean.standard_error, 0) << "the spread over seeds is not that of the differences";
+}
+
+TEST(Percent, ShowsTheStandardErrorWhereItIsKnown) {
+  EXPECT_EQ(kit::percent({0.9725, 0.0014}), "97.25 +- 0.14 %");
+  EXPECT_EQ(kit::percent(kit::mean_of({0.5})), "50.00 %");
+}
+
 }  // namespace
