@@ -135,7 +135,7 @@ TEST(BatchNorm1dEdge, TwoValuesPerChannelWarnOnce) {
   ASSERT_EQ(warnings.texts.size(), 1U);
   EXPECT_EQ(warnings.texts[0],
             "BatchNorm1d: two values per channel: xhat is +-1 whatever they are, and no gradient gets through "
-            "to the input but what eps leaks; got input (2, 101)");
+            "to the input, but for spikes where the two are within sqrt(eps) of each other; got input (2, 101)");
 }
 
 TEST(BatchNorm1dEdge, OneRowOfTwoPositionsWarnsToo) {

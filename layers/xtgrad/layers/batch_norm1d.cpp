@@ -59,7 +59,7 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
   if (layout.m() == 2 && x.requires_grad() && result.y.requires_grad())
     warn_once(
         fmt::format("BatchNorm1d: two values per channel: xhat is +-1 whatever they are, and no gradient gets through "
-                    "to the input but what eps leaks; got input {}",
+                    "to the input, but for spikes where the two are within sqrt(eps) of each other; got input {}",
                     x.shape()));
   if (update_) commit(result.batch);
   return std::move(result.y);
