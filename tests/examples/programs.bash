@@ -135,6 +135,40 @@ PreciseStatisticsHoldAgainstMovingAverages() {
   refuses '--data' "$bin/precise_statistics" --data moons
 }
 
+EveryStudyRunsAndWhatIsExactHolds() {
+  "$bin/studies" --quick --json results.jsonl >out
+  # As many claims as there are lines, each with a number; what is exact is within a tolerance of rounding.
+  awk -F'"' '
+    function number(key) { return match($0, "\"" key "\":-?[0-9][0-9.e+-]*") ? substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) : "none" }
+    { ++studies[$4]; if (number("measured") == "none") { print "no number: " $0; bad = 1 } }
+    /"exact":true/ {
+      ++exact
+      off = number("measured") - number("expected")
+      if (off < 0) off = -off
+      if (off > number("tolerance") + 0 || number("tolerance") + 0 > 1e-8) { print; bad = 1 }
+    }
+    END {
+      for (s in studies) ++n
+      print NR " claims, " exact " of them exact, of " n " studies"
+      exit bad || NR < 25 || n < 10 || exact < 25
+    }' results.jsonl >counts || fail "$(cat counts)"
+  # What theory says of networks that are not trained.
+  [[ $(grep -E '"claim":"(ReLU, m = 128|share of a random)' results.jsonl | claims - reproduces) == 4 ]] || fail "$(cat out)"
+  grep -Eq "^$(wc -l <results.jsonl) claims of [0-9]+ studies in" <(tail -n 1 out) || fail "$(tail -n 1 out)"
+  refuses '--jobs' "$bin/studies" --jobs 0
+  refuses 'nowhere' "$bin/studies" --json nowhere/results.jsonl
+  refuses '--plots' "$bin/studies" --plots nowhere
+}
+
+BadOptionsOfStudiesGetOneLineAndStatus2() {
+  for study in standardise train_eval_gap batchnorm_gradients scale_invariance gradient_explosion smoothness batch_renorm; do
+    refuses '--seeds' "$bin/$study" --seeds 0
+    refuses 'nowhere' "$bin/$study" --json nowhere/claims.jsonl
+    refuses '.png or .svg' "$bin/$study" --plot plot.gif
+    refuses '.csv or .jsonl' "$bin/$study" --csv curves.txt
+  done
+}
+
 HelpExitsWith0() {
   for program in train_mlp standardise batch_size_sweep batchnorm_gradients gradient_explosion precise_statistics \
     scale_invariance train_eval_gap; do
