@@ -5,6 +5,9 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
 
+studies='standardise train_eval_gap batchnorm_gradients scale_invariance gradient_explosion smoothness
+  precise_statistics batch_size_sweep batch_renorm barlow_twins paper_mnist'
+
 fail() {
   echo "$*"
   exit 1
@@ -135,6 +138,35 @@ PreciseStatisticsHoldAgainstMovingAverages() {
   refuses '--data' "$bin/precise_statistics" --data moons
 }
 
+BarlowTwinsLearnsFeaturesAndItsDiagonalIsThatOfTheBiasedStd() {
+  "$bin/barlow_twins" --quick --json claims.jsonl --csv curves.csv >out
+  [[ $(wc -l <claims.jsonl) == 8 ]] || fail "$(cat out)"
+  [[ $(grep '"exact":true' claims.jsonl | claims - reproduces) == 3 ]] || fail "$(cat out)"
+  grep '"claim":"loss' claims.jsonl | grep -q '"verdict":"reproduces"' || fail "$(cat out)"
+  # 20 epochs have three probes: of both encoders' curves, and beside each of the pixels' line
+  [[ $(wc -l <curves.csv) == 13 ]] || fail "$(cat curves.csv)"
+}
+
+PaperMnistPutsBothClaimsToEveryCellOfTheGrid() {
+  "$bin/paper_mnist" --quick --data digits --json claims.jsonl --csv curves.csv >out
+  [[ $(grep -Ec '^(0\.01|0\.1|1/sqrt\(fan_in\)) +(0\.01|0\.1|1) ' out) == 9 ]] || fail "$(cat out)"
+  # After 300 steps only BatchNorm has begun to learn, and only its sigmoids' inputs stand still.
+  [[ $(grep 'mean accuracy' claims.jsonl | claims - reproduces) == 9 ]] || fail "$(cat out)"
+  [[ $(grep drift claims.jsonl | claims - reproduces) == 9 && $(wc -l <claims.jsonl) == 18 ]] || fail "$(cat out)"
+  [[ $(wc -l <curves.csv) == 15 ]] || fail "expected seven evaluations of two networks: $(cat curves.csv)"
+  refuses '--data' "$bin/paper_mnist" --data moons
+}
+
+SmoothnessKeepsEulersTheoremAndRenormalizationItsIdentities() {
+  "$bin/smoothness" --quick --seeds 1 --json claims.jsonl >out
+  [[ $(grep '"exact":true' claims.jsonl | claims - reproduces) == 3 && $(wc -l <claims.jsonl) == 7 ]] || fail "$(cat out)"
+  [[ $(grep '"exact":false' claims.jsonl | claims - inconclusive) == 4 ]] || fail "one seed has no standard error: $(cat out)"
+  "$bin/batch_renorm" --quick --json claims.jsonl >out
+  [[ $(grep '"exact":true' claims.jsonl | claims - reproduces) == 2 && $(wc -l <claims.jsonl) == 6 ]] || fail "$(cat out)"
+  # By far: outputs of both modes are nearer to each other.
+  [[ $(grep 'BatchRenorm over' claims.jsonl | claims - reproduces) == 2 ]] || fail "$(cat out)"
+}
+
 EveryStudyRunsAndWhatIsExactHolds() {
   "$bin/studies" --quick --json results.jsonl >out
   # As many claims as there are lines, each with a number; what is exact is within a tolerance of rounding.
@@ -161,7 +193,7 @@ EveryStudyRunsAndWhatIsExactHolds() {
 }
 
 BadOptionsOfStudiesGetOneLineAndStatus2() {
-  for study in standardise train_eval_gap batchnorm_gradients scale_invariance gradient_explosion smoothness batch_renorm; do
+  for study in $studies; do
     refuses '--seeds' "$bin/$study" --seeds 0
     refuses 'nowhere' "$bin/$study" --json nowhere/claims.jsonl
     refuses '.png or .svg' "$bin/$study" --plot plot.gif
@@ -170,8 +202,7 @@ BadOptionsOfStudiesGetOneLineAndStatus2() {
 }
 
 HelpExitsWith0() {
-  for program in train_mlp standardise batch_size_sweep batchnorm_gradients gradient_explosion precise_statistics \
-    scale_invariance train_eval_gap; do
+  for program in train_mlp studies $studies; do
     "$bin/$program" --help >out || fail "$program --help fails"
     grep -q -- --help out || fail "$program --help does not mention itself"
   done
