@@ -74,7 +74,7 @@ void claim_diagonals(kit::Study& study, const Tensor<double>& z) {
   const Tensor<double> biased = bn(z), unbiased = (z - mean(z, {0})) / sqrt(var(z, {0}, /*biased=*/false));
   const auto farthest = [](const Tensor<double>& c, double from) {
     double largest = 0;
-    for (std::size_t i = 0; i < c.shape()[0]; ++i) largest = std::max(largest, std::abs(c.value()(i, i) - from));
+    for (std::size_t i = 0; i < c.shape()[0]; ++i) largest = kit::worse(largest, std::abs(c.value()(i, i) - from));
     return largest;
   };
   const Tensor<double> c = cross_correlation(unbiased, unbiased);
@@ -161,20 +161,12 @@ Run train(std::uint64_t seed, std::size_t epochs, kit::Progress& bar) {
   return run;
 }
 
-// The mean over seeds of what `of` takes from each run.
-template <class Of> kit::Mean over_seeds(const std::vector<Run>& runs, Of of) {
-  std::vector<double> values;
-  values.reserve(runs.size());
-  for (const Run& run : runs) values.push_back(of(run));
-  return kit::mean_of(values);
-}
-
 kit::Plot draw(const std::vector<Run>& runs) {
   kit::Plot plot{.title = "Linear probe of Barlow Twins on digits, mean over seeds and its standard error",
                  .x_label = "epoch",
                  .y_label = "accuracy on held-out rows"};
   for (const std::size_t l : {1U, 0U}) {
-    const auto at = [&](std::size_t i) { return over_seeds(runs, [=](const Run& r) { return r.probes[i][l]; }); };
+    const auto at = [&](std::size_t i) { return kit::mean_over(runs, [=](const Run& r) { return r.probes[i][l]; }); };
     std::vector<double> epochs;
     std::vector<kit::Mean> accuracies;
     for (std::size_t i = 1; i < runs[0].probes.size(); ++i) {
@@ -201,7 +193,7 @@ void run(const kit::StudyOptions& options) {
 
   kit::Table table({"features", kLabels[0], kLabels[1]});
   const auto cell = [&](std::size_t probe, std::size_t l) {
-    return kit::percent(over_seeds(runs, [=](const Run& r) { return r.probes[probe][l]; }));
+    return kit::percent(kit::mean_over(runs, [=](const Run& r) { return r.probes[probe][l]; }));
   };
   table.add({"raw pixels", cell(0, 0), cell(0, 1)});
   table.add({"untrained encoder", cell(1, 0), cell(1, 1)});
@@ -211,9 +203,9 @@ void run(const kit::StudyOptions& options) {
   for (const std::size_t l : {0U, 1U})
     for (const std::size_t other : {0U, 1U})
       study.at_least(fmt::format("accuracy, {}: trained - {}", kLabels[l], other == 0 ? "raw pixels" : "untrained"), 0,
-                     over_seeds(runs, [=](const Run& r) { return r.probes[trained][l] - r.probes[other][l]; }));
+                     kit::mean_over(runs, [=](const Run& r) { return r.probes[trained][l] - r.probes[other][l]; }));
   study.at_most("loss of the last epoch over that of the first", 0.5,
-                over_seeds(runs, [](const Run& r) { return r.losses.back() / r.losses.front(); }));
+                kit::mean_over(runs, [](const Run& r) { return r.losses.back() / r.losses.front(); }));
   claim_diagonals(study, runs[0].z);
   study.finish(draw(runs));
 }

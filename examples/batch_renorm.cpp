@@ -96,7 +96,7 @@ Result train(Norm norm, std::size_t m, std::uint64_t seed, std::size_t epochs) {
 double largest_difference(Sequential<double>& a, Sequential<double>& b, const Batch<double>& batch) {
   double largest = 0;
   const auto compare = [&](const Tensor<double>& s, const Tensor<double>& t) {
-    largest = std::max(largest, max(abs(s - t), {0, 1}).item());
+    largest = kit::worse(largest, max(abs(s - t), {0, 1}).item());
   };
   const Tensor<double> y = a(batch.x), z = b(batch.x);
   compare(y, z);
@@ -117,11 +117,11 @@ void check_identities(kit::Study& study, std::uint64_t seed) {
                      unlimited = seeded(Norm::batch_renorm, 1e9, 1e9);
   double to_norm = 0, to_eval = 0;
   for (auto batch : loader) {
-    to_norm = std::max(to_norm, largest_difference(norm, renorm, batch));
+    to_norm = kit::worse(to_norm, largest_difference(norm, renorm, batch));
     unlimited.eval();
     const Tensor<double> in_eval_mode = unlimited(batch.x);
     unlimited.train();
-    to_eval = std::max(to_eval, max(abs(unlimited(batch.x) - in_eval_mode), {0, 1}).item());
+    to_eval = kit::worse(to_eval, max(abs(unlimited(batch.x) - in_eval_mode), {0, 1}).item());
   }
   study.exact("r_max = 1, d_max = 0: outputs and gradients less BatchNorm's", 0, to_norm, 1e-12);
   study.exact("no limits: outputs in train mode less those in eval mode", 0, to_eval, 1e-12);
@@ -160,8 +160,7 @@ void run(const kit::StudyOptions& options) {
       const char* const name = renorm ? "BatchRenorm1d" : "BatchNorm1d";
       const kit::Mean apart = of_network([](const Result& r) { return r.difference; });
       table.add({std::to_string(m), name, kit::percent(of_network([](const Result& r) { return r.by_epoch.back(); })),
-                 kit::percent(of_network([](const Result& r) { return r.train_mode; })),
-                 fmt::format("{:.4f} +- {:.4f}", apart.value, apart.standard_error)});
+                 kit::percent(of_network([](const Result& r) { return r.train_mode; })), kit::with_error(apart, 4)});
       if (m != 4) continue;
       std::vector<double> at;
       std::vector<kit::Mean> accuracies;

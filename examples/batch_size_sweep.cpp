@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <xtgrad/batchnorm/layers.hpp>
 #include <xtgrad/xtgrad.hpp>
 
@@ -114,14 +115,15 @@ void run(const kit::StudyOptions& options) {
       const Gradients plain = gradients(rows, std::nullopt, size.m, seed), norm = with_eps(1e-5, size.m);
       for (std::size_t l = 0; l < 2; ++l) {
         const Tensor<double> apart = plain.mean[l] - plain_whole.mean[l];
-        identity = std::max(identity, std::sqrt(dot(apart, apart) / dot(plain_whole.mean[l], plain_whole.mean[l])));
+        identity = kit::worse(identity, std::sqrt(dot(apart, apart) / dot(plain_whole.mean[l], plain_whole.mean[l])));
       }
       size.cosine.push_back(dot(norm, whole) / std::sqrt(dot(norm, norm) * dot(whole, whole)));
       size.length.push_back(std::sqrt(dot(norm.mean[0], norm.mean[0])));
       bar.advance();
     }
     const Gradients two = with_eps(0, 2), sixty = with_eps(0, 60);
-    for (std::size_t l = 0; l < 2; ++l) without_eps = std::max(without_eps, std::sqrt(two.square[l] / sixty.square[l]));
+    for (std::size_t l = 0; l < 2; ++l)
+      without_eps = kit::worse(without_eps, std::sqrt(two.square[l] / sixty.square[l]));
     spikes.push_back(std::sqrt(with_eps(1e-6, 2).square[1]));
     smaller.push_back(std::sqrt(with_eps(1e-4, 2).square[1]));
   }

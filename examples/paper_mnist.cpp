@@ -136,21 +136,15 @@ struct Pair {
 using Cell = std::vector<Pair>;
 using Measure = double (Course::*)() const;
 
-template <class Of> kit::Mean over_seeds(const Cell& cell, Of of) {
-  std::vector<double> values;
-  for (const Pair& pair : cell) values.push_back(of(pair));
-  return kit::mean_of(values);
-}
-
 kit::Mean difference(const Cell& cell, Measure of) {
-  return over_seeds(cell, [of](const Pair& p) { return (p.bn.*of)() - (p.plain.*of)(); });
+  return kit::mean_over(cell, [of](const Pair& p) { return (p.bn.*of)() - (p.plain.*of)(); });
 }
 
 // The first evaluation at which BN, in the mean over seeds, is as accurate as the plain network at the end.
 std::string catches_up(const Cell& cell, std::size_t every) {
-  const double goal = over_seeds(cell, [](const Pair& p) { return p.plain.final_accuracy(); }).value;
+  const double goal = kit::mean_over(cell, [](const Pair& p) { return p.plain.final_accuracy(); }).value;
   for (std::size_t i = 0; i < cell[0].bn.accuracy.size(); ++i)
-    if (over_seeds(cell, [i](const Pair& p) { return p.bn.accuracy[i]; }).value >= goal)
+    if (kit::mean_over(cell, [i](const Pair& p) { return p.bn.accuracy[i]; }).value >= goal)
       return std::to_string(i * every);
   return "never";
 }
@@ -196,7 +190,8 @@ void run(const Options& options) {
       std::vector<std::string> row{std_name, fmt::format("{}", lr)};
       for (const Measure of : {&Course::final_accuracy, &Course::mean_accuracy, &Course::drift})
         for (const auto net : {&Pair::bn, &Pair::plain})
-          row.push_back(fmt::format("{:.{}f}", over_seeds(cell, [=](const Pair& p) { return (p.*net.*of)(); }).value,
+          row.push_back(fmt::format("{:.{}f}",
+                                    kit::mean_over(cell, [=](const Pair& p) { return (p.*net.*of)(); }).value,
                                     of == &Course::drift ? 2 : 4));
       row.push_back(catches_up(cell, options.every()));
       table.add(row);

@@ -172,7 +172,8 @@ void run(const kit::StudyOptions& options, const std::string& name) {
   for (const Choice& c : choices) {
     const kit::Mean excess = kit::mean_difference(c.loss, all.loss);
     table.add({c.name, fmt::format("{:.0f}", c.rows), fmt::format("{:.5f}", kit::mean_of(c.loss).value),
-               fmt::format("{:+.5f}", excess.value), fmt::format("{:.5f}", excess.standard_error),
+               fmt::format("{:+.5f}", excess.value),
+               std::isnan(excess.standard_error) ? "unknown" : fmt::format("{:.5f}", excess.standard_error),
                fmt::format("{:.2f} %", 100 * kit::mean_of(c.accuracy).value),
                c.noise.empty() ? "-" : fmt::format("{:.3f}", kit::mean_of(c.noise).value)});
   }
@@ -184,6 +185,8 @@ void run(const kit::StudyOptions& options, const std::string& name) {
     study.at_least(fmt::format("loss, {} minus precise", choices[k].name), 0,
                    kit::mean_difference(choices[k].loss, all.loss));
   const auto with = [&](double rows) { return *std::ranges::find(choices, rows, &Choice::rows); };
+  study.at_least("loss, EMA, a = 0.1 minus precise with 1000 rows", 0,
+                 kit::mean_difference(choices[1].loss, with(1000).loss));
   study.near("accuracy, precise: 1000 rows minus all", 0, kit::mean_difference(with(1000).accuracy, all.accuracy),
              0.005);
   study.at_most("accuracy, precise: 100 rows minus all", 0, kit::mean_difference(with(100).accuracy, all.accuracy));

@@ -74,7 +74,7 @@ Run train(const Dataset<double>& rows, std::uint64_t seed, double decay, Rates r
 
 double largest_difference(const Run& a, const Run& b) {
   double largest = 0;
-  for (std::size_t t = 0; t < a.losses.size(); ++t) largest = std::max(largest, std::abs(a.losses[t] - b.losses[t]));
+  for (std::size_t t = 0; t < a.losses.size(); ++t) largest = kit::worse(largest, std::abs(a.losses[t] - b.losses[t]));
   return largest;
 }
 
@@ -95,12 +95,12 @@ void run(const kit::StudyOptions& options) {
     decayed = compare(kDecay, Rates::constant, 0);
     growing = compare(0, Rates::growing, 0);
     neither = compare(0, Rates::constant, 0);
-    apart = std::max(apart, largest_difference(decayed, growing));
-    length = std::max(length, std::abs(growing.length / decayed.length * std::pow(a, steps) - 1));
-    growth = std::max(growth, std::abs(neither.growth - 1));
-    without = std::min(without, largest_difference(decayed, neither));
-    with_eps = std::min(with_eps,
-                        largest_difference(compare(kDecay, Rates::constant, 1e-3), compare(0, Rates::growing, 1e-3)));
+    apart = kit::worse(apart, largest_difference(decayed, growing));
+    length = kit::worse(length, std::abs(growing.length / decayed.length * std::pow(a, steps) - 1));
+    growth = kit::worse(growth, std::abs(neither.growth - 1));
+    without = -kit::worse(-without, -largest_difference(decayed, neither));
+    with_eps = -kit::worse(
+        -with_eps, -largest_difference(compare(kDecay, Rates::constant, 1e-3), compare(0, Rates::growing, 1e-3)));
   }
   fmt::print("loss after the last step: {:.10f} with decay, {:.10f} with growing rates, {:.10f} with neither\n",
              decayed.losses.back(), growing.losses.back(), neither.losses.back());

@@ -63,9 +63,10 @@ void move(Tensors& weights, const Tensors& direction, double step) {
 }
 
 // The surroundings of the weights, in the paper's terms.
-enum Measure { kRange, kGradientChange, kAlongGradient, kLargest, kMeasures };
-constexpr std::array<const char*, kMeasures> kNames = {"range of the loss along -g", "change of the gradient along -g",
-                                                       "|curvature| along g", "largest |curvature|"};
+enum Measure { kRange, kRelativeRange, kGradientChange, kAlongGradient, kLargest, kMeasures };
+constexpr std::array<const char*, kMeasures> kNames = {"range of the loss along -g", "range over the loss itself",
+                                                       "change of the gradient along -g", "|curvature| along g",
+                                                       "largest |curvature|"};
 using Measures = std::array<double, kMeasures>;
 
 Measures look_around(Sequential<double>& net, const Batch<double>& batch, Generator& random) {
@@ -99,6 +100,7 @@ Measures look_around(Sequential<double>& net, const Batch<double>& batch, Genera
     found[kGradientChange] = std::max(found[kGradientChange], norm(change) / slope);
   }
   found[kRange] = most - least;
+  found[kRelativeRange] = found[kRange] / here.item();
   for (std::size_t i = 0; i < weights.size(); ++i) weights[i].mutable_value() = start[i].value();
   return found;
 }
@@ -108,13 +110,15 @@ struct Course {
   double loss = 0;                 // of the last step
 };
 
-Course train(const Dataset<double>& rows, bool batch_norm, std::uint64_t seed, std::size_t steps, kit::Progress& bar) {
+Dataset<double> digits(std::uint64_t seed) { return kit::in_double(kit::load_data_set("digits", "", seed).rows.train); }
+
+Course train(bool batch_norm, std::uint64_t seed, std::size_t steps, kit::Progress& bar) {
   manual_seed(seed);
   Generator random(seed);
   Sequential<double> net =
       kit::make_mlp<double>({64, 100, 100, 10}, batch_norm ? std::optional(BatchNorm1dOptions{}) : std::nullopt);
   SGD<double> sgd(net.parameters(), {.lr = kRate});
-  DataLoader<double> loader(rows, {.batch_size = kBatch, .shuffle = true, .drop_last = true, .seed = seed});
+  DataLoader<double> loader(digits(seed), {.batch_size = kBatch, .shuffle = true, .drop_last = true, .seed = seed});
   Course course;
   for (std::size_t step = 0; step < steps;)
     for (auto batch : loader) {
@@ -131,10 +135,10 @@ Course train(const Dataset<double>& rows, bool batch_norm, std::uint64_t seed, s
 }
 
 // Euler's theorem for the weights of the first layer.
-void check_euler(kit::Study& study, const Dataset<double>& rows, std::uint64_t seed) {
+void check_euler(kit::Study& study, std::uint64_t seed) {
   manual_seed(seed);
   Sequential<double> net = kit::make_mlp<double>({64, 100, 100, 10}, BatchNorm1dOptions{.eps = 0});
-  DataLoader<double> loader(rows, {.batch_size = kBatch});
+  DataLoader<double> loader(digits(seed), {.batch_size = kBatch});
   const Batch<double> batch = *loader.begin();
   const Tensors weights = matrices(net);
   const Tensor<double> loss = cross_entropy(net(batch.x), batch.y);
@@ -157,17 +161,15 @@ double mean_log(const Course& course, Measure which) {
 void run(const kit::StudyOptions& options) {
   kit::Study study("smoothness", options);
   const std::size_t steps = options.quick ? 100 : 300;
-  const Dataset<double> rows = kit::in_double(kit::load_data_set("digits", "", options.seed).rows.train);
   fmt::print(
       "digits, 64-100-100-10, SGD {}, batches of {}, {} steps, {} seed(s); every {} steps, along -g up to {} |W|\n",
       kRate, kBatch, steps, options.seeds, kEvery, kSteps.back());
-  check_euler(study, rows, options.seed);
+  check_euler(study, options.seed);
 
   std::array<std::vector<Course>, 2> courses;  // plain, BatchNorm
   kit::Progress bar("training", 2 * options.seeds * steps);
   for (std::uint64_t seed = options.seed; seed < options.seed + options.seeds; ++seed)
-    for (const bool batch_norm : {false, true})
-      courses[batch_norm].push_back(train(rows, batch_norm, seed, steps, bar));
+    for (const bool batch_norm : {false, true}) courses[batch_norm].push_back(train(batch_norm, seed, steps, bar));
   bar.clear();
 
   kit::Table table({"geometric mean over the training", "plain", "BatchNorm", "ratio"});
@@ -187,6 +189,9 @@ void run(const kit::StudyOptions& options) {
                fmt::format("{:.3f}", std::exp(ratio.value))});
     study.at_most(fmt::format("log of the {}, BatchNorm - plain", kNames[i]), 0, ratio);
   }
+  const auto last = [](const Course& c) { return c.loss; };
+  table.add({"loss of the last step, mean", fmt::format("{:.4g}", kit::mean_over(courses[0], last).value),
+             fmt::format("{:.4g}", kit::mean_over(courses[1], last).value), ""});
   fmt::print("{}", table.text());
 
   kit::Plot plot{.title = "How much the gradient changes within a step of 0.1 |W|",

@@ -46,7 +46,7 @@ std::string number(double value) {
 
 double largest_difference(const Array<double>& a, const Array<double>& b) {
   double largest = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a.data()[i] - b.data()[i]));
+  for (std::size_t i = 0; i < a.size(); ++i) largest = kit::worse(largest, std::abs(a.data()[i] - b.data()[i]));
   return largest;
 }
 
@@ -59,13 +59,13 @@ void claim_formulas(kit::Study& study, const Array<double>& x, const Moments& ba
     const double biased = batch.m2(c) / m, unbiased = batch.m2(c) / (m - 1);
     double squares = 0;
     for (std::size_t n = 0; n < x.shape()[0]; ++n) {
-      outputs = std::max(outputs, std::abs(y(n, c) - (x(n, c) - batch.mean(c)) / std::sqrt(biased + eps)));
+      outputs = kit::worse(outputs, std::abs(y(n, c) - (x(n, c) - batch.mean(c)) / std::sqrt(biased + eps)));
       squares += y(n, c) * y(n, c);
     }
     // The squares of (x - mean) / unbiased std add up to m - 1.
-    if (unbiased > 0) ratio = std::max(ratio, std::abs(squares / (m - 1) * (1 + eps / biased) / (m / (m - 1)) - 1));
-    mean = std::max(mean, std::abs(bn.running_mean().value()(c) - a * batch.mean(c)) / (1 + std::abs(batch.mean(c))));
-    var = std::max(var, std::abs(bn.running_var().value()(c) - (1 - a) - a * unbiased) / (1 + unbiased));
+    if (unbiased > 0) ratio = kit::worse(ratio, std::abs(squares / (m - 1) * (1 + eps / biased) / (m / (m - 1)) - 1));
+    mean = kit::worse(mean, std::abs(bn.running_mean().value()(c) - a * batch.mean(c)) / (1 + std::abs(batch.mean(c))));
+    var = kit::worse(var, std::abs(bn.running_var().value()(c) - (1 - a) - a * unbiased) / (1 + unbiased));
   }
   study.exact("train mode less (x - mean) / sqrt(biased var + eps)", 0, outputs, 1e-12);
   study.exact("squares of train mode over those with the unbiased std, less m/(m-1)", 0, ratio, 1e-12);
@@ -114,7 +114,7 @@ void compare(const Input& input, bool thread, const kit::StudyOptions& options) 
   double gap = 0;
   for (std::size_t n = 0; n < N; ++n)
     for (std::size_t c = 0; c < C; ++c) {
-      if (batch.m2(c) > 0) gap = std::max(gap, std::abs(y.value()(n, c) - standardised(n, c, m)));
+      if (batch.m2(c) > 0) gap = kit::worse(gap, std::abs(y.value()(n, c) - standardised(n, c, m)));
       if (n < kShown && c < kShown)
         values.add({std::to_string(n), input.names[c], number(x(n, c)), number(y.value()(n, c)),
                     number(standardised(n, c, m)), number(standardised(n, c, m - 1)), number(y_eval.value()(n, c))});

@@ -3,19 +3,26 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <iterator>
 #include <limits>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
+#include <xtgrad/checkpoint/atomic_file.hpp>
 
 #include "kit/options.hpp"
 #include "kit/process.hpp"
@@ -51,6 +58,21 @@ struct Folder {
   Folder& operator=(const Folder&) = delete;
 };
 
+[[noreturn]] void fail(const fs::path& file) {
+  throw std::runtime_error(
+      fmt::format("{}: cannot be written: {}", file.string(), std::generic_category().message(errno)));
+}
+
+struct OpenFile {
+  int descriptor;
+  OpenFile(const fs::path& file, int flags) : descriptor(open(file.c_str(), flags | O_CLOEXEC, 0600)) {
+    if (descriptor < 0) fail(file);
+  }
+  ~OpenFile() { close(descriptor); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+};
+
 std::vector<std::string> names() {
   std::istringstream list(XTGRAD_STUDIES);
   return {std::istream_iterator<std::string>(list), {}};
@@ -76,15 +98,15 @@ Result run_study(const std::string& name, const Options& o, const fs::path& fold
   if (o.seeds > 0) command.insert(command.end(), {"--seeds", std::to_string(o.seeds)});
   if (!o.plots.empty()) command.insert(command.end(), {"--plot", (fs::path(o.plots) / (name + ".png")).string()});
 
-  const int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  const int out = open(output.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-  const int err = open(errors.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-  const int status = kit::run_process(command, in, out, err);
-  for (const int file_descriptor : {in, out, err}) close(file_descriptor);
-  std::string said = content(errors);
+  const OpenFile in("/dev/null", O_RDONLY), out(output, O_WRONLY | O_CREAT), err(errors, O_WRONLY | O_CREAT);
+  const int status = kit::run_process(command, in.descriptor, out.descriptor, err.descriptor);
+  const std::string said = content(errors);
+  if (status > 128) throw std::runtime_error(fmt::format("{}: ended by signal {}", name, status - 128));
   if (status != 0)
     throw std::runtime_error(fmt::format("{}: exit status {}: {}", name, status, said.substr(0, said.find('\n'))));
-  return {content(output) + said, content(json)};
+  Result result{content(output) + said, content(json)};
+  if (result.claims.empty()) throw std::runtime_error(name + ": no claims");
+  return result;
 }
 
 // All of them, `jobs` at a time; printed in their order, each as soon as it and those before it are done.
@@ -98,10 +120,12 @@ std::vector<std::pair<std::string, std::string>> run_all(const Options& o) {
         results[i].set_value(run_study(studies[i], o, folder.path));
       } catch (...) {
         results[i].set_exception(std::current_exception());
-        next = studies.size();  // the others need not begin
+        next = studies.size();
       }
   };
   std::vector<std::jthread> workers;
+  // Before the workers are waited for, also where printing fails: what has not begun need not.
+  const std::unique_ptr<void, std::function<void(void*)>> stop(&next, [&](void*) { next = studies.size(); });
   for (std::size_t i = 0; i < o.jobs; ++i) workers.emplace_back(work);
 
   std::vector<std::pair<std::string, std::string>> claims;
@@ -118,19 +142,15 @@ std::vector<std::pair<std::string, std::string>> run_all(const Options& o) {
 }
 
 kit::Claim parse(const nlohmann::json& line) {
-  const auto number = [&line](const char* key) {
-    return line[key].is_null() ? std::numeric_limits<double>::quiet_NaN() : line[key].get<double>();
+  const auto number = [&line](const char* key) {  // JSON has neither nan nor inf
+    return line.at(key).is_null() ? std::numeric_limits<double>::quiet_NaN() : line.at(key).get<double>();
   };
-  return {line["claim"],       line["relation"].get<std::string>()[0],        line["exact"], number("expected"),
+  return {line.at("claim"),    line.at("relation").get<std::string>()[0],     line.at("exact"), number("expected"),
           number("tolerance"), {number("measured"), number("standard_error")}};
 }
 
 void run(const Options& o) {
-  std::ofstream json;
-  if (!o.json.empty()) {
-    json.open(o.json);
-    if (!json) throw std::runtime_error(fmt::format("{}: cannot be written", o.json));
-  }
+  if (!o.json.empty()) OpenFile(o.json, O_WRONLY | O_CREAT);  // the results before stay until there are new ones
   const auto start = std::chrono::steady_clock::now();
   const auto results = run_all(o);
 
@@ -139,22 +159,23 @@ void run(const Options& o) {
   kit::Table table(headers);
   std::map<std::string, int> verdicts;
   std::size_t claims = 0;
+  std::string json;
   for (const auto& [study, lines] : results) {
-    json << lines;
+    json += lines;
     std::istringstream stream(lines);
     for (std::string line; std::getline(stream, line); ++claims) {
-      const kit::Claim claim = parse(nlohmann::json::parse(line));
-      std::vector<std::string> cells = claim.cells();
+      const nlohmann::json object = nlohmann::json::parse(line);
+      std::vector<std::string> cells = parse(object).cells();
+      cells.back() = object.at("verdict");
+      ++verdicts[cells.back()];
       cells.insert(cells.begin(), study);
       table.add(cells);
-      ++verdicts[claim.verdict()];
     }
   }
+  if (!o.json.empty()) xtgrad::write_file(o.json, json);
   fmt::print("{}\n{} claims of {} studies in {:.0f} s: {} reproduce, {} do not, {} are inconclusive\n", table.text(),
              claims, results.size(), std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
              verdicts["reproduces"], verdicts["does not reproduce"], verdicts["inconclusive"]);
-  json.flush();
-  if (!o.json.empty() && !json) throw std::runtime_error(fmt::format("{}: cannot be written", o.json));
 }
 
 }  // namespace

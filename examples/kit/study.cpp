@@ -28,11 +28,15 @@ Mean mean_difference(const std::vector<double>& a, const std::vector<double>& b)
   return mean_of(differences);
 }
 
-std::string percent(Mean share) {
-  return std::isnan(share.standard_error)
-             ? fmt::format("{:.2f} %", 100 * share.value)
-             : fmt::format("{:.2f} +- {:.2f} %", 100 * share.value, 100 * share.standard_error);
+std::string with_error(Mean mean, int decimals) {
+  return std::isnan(mean.standard_error)
+             ? fmt::format("{:.{}f}", mean.value, decimals)
+             : fmt::format("{:.{}f} +- {:.{}f}", mean.value, decimals, mean.standard_error, decimals);
 }
+
+std::string percent(Mean share) { return with_error({100 * share.value, 100 * share.standard_error}, 2) + " %"; }
+
+double worse(double a, double b) { return std::isnan(a) || a > b ? a : b; }
 
 void add_means(Plot& plot, const std::string& name, const std::vector<double>& x, const std::vector<Mean>& means) {
   std::vector<double> low, middle, high;
@@ -65,6 +69,7 @@ Study::Study(std::string name, const StudyOptions& options)
     : name_(std::move(name)), plot_(options.plot), csv_(options.csv), json_(options.json) {
   xtgrad::set_num_threads(options.threads);
   if (!plot_.empty()) Plot::check(plot_);
+  if (!csv_.empty() && csv_ == json_) throw std::runtime_error(csv_ + " cannot hold both curves and claims");
   for (const std::string& file : {csv_, json_})
     if (!file.empty()) MetricsLog(file, {"study"});
 }
@@ -73,7 +78,7 @@ const char* Claim::verdict() const {
   // How far inside the bounds the measurement lies; negative outside.
   const double inside = relation == '=' ? tolerance - std::abs(measured.value - expected)
                                         : (relation == '<' ? 1 : -1) * (expected - measured.value);
-  if (!(std::abs(inside) >= (inside > 0 ? 1 : 2) * measured.standard_error)) return "inconclusive";
+  if (!(std::abs(inside) >= 2 * measured.standard_error)) return "inconclusive";
   return inside >= 0 ? "reproduces" : "does not reproduce";
 }
 

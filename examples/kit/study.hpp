@@ -7,8 +7,8 @@
 //     study.finish(plot);
 //
 // Expected values and tolerances are written down before the measurement. The verdict is `reproduces` where the
-// measurement is within them, `inconclusive` where it is not but two standard errors reach them, where it is within
-// them by less than its standard error, or where that is not known, and `does not reproduce` otherwise.
+// measurement is within them, `does not reproduce` where it is not, and `inconclusive` where two standard errors would change
+// that, or where the standard error is not known.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -28,8 +28,19 @@ struct Mean {
 Mean mean_of(const std::vector<double>& values);
 /// Of a - b, seed by seed.
 Mean mean_difference(const std::vector<double>& a, const std::vector<double>& b);
+/// Of what `number` takes from each of the runs.
+template <class Runs, class Number> Mean mean_over(const Runs& runs, Number number) {
+  std::vector<double> values;
+  for (const auto& run : runs) values.push_back(number(run));
+  return mean_of(values);
+}
+/// "1.576 +- 0.011", or the value alone where the error is not known.
+std::string with_error(Mean mean, int decimals);
 /// A share as "97.25 +- 0.14 %".
 std::string percent(Mean share);
+
+/// The larger of two, and NaN if one of them is: what std::max() makes of NaN depends on the order.
+double worse(double a, double b);
 
 /// A line through means, in a band of one standard error.
 void add_means(Plot& plot, const std::string& name, const std::vector<double>& x, const std::vector<Mean>& means);
@@ -63,7 +74,7 @@ struct Claim {
 
 class Study {
  public:
-  /// Throws, before anything is computed, if a file that the options name cannot be written.
+  /// Throws, before anything is computed, if a file that the options name cannot be written, or is named twice.
   Study(std::string name, const StudyOptions& options);
 
   /// The measurement is `expected` but for rounding, for which there is `tolerance`: a law or an identity.

@@ -22,7 +22,8 @@ TEST_F(Study, TheVerdictDependsOnToleranceAndStandardError) {
   study.exact("a law", 0, 1e-15, 1e-12);
   study.exact("a broken law", 0, 1e-11, 1e-12);
   study.near("outside", 1, 1.2, 0.1);
-  study.near("inside, with an error as large as the distance to the bound", 1, Mean{1.05, 0.06}, 0.1);
+  study.near("inside by less than two errors", 1, Mean{1.05, 0.03}, 0.1);
+  study.near("inside by more than two errors", 1, Mean{1.05, 0.02}, 0.1);
   study.near("outside by less than two errors", 1, Mean{1.15, 0.03}, 0.1);
   study.near("outside by more than two errors", 1, Mean{1.15, 0.02}, 0.1);
   study.at_least("above", 0, {0.5, 0.1});
@@ -37,10 +38,10 @@ TEST_F(Study, TheVerdictDependsOnToleranceAndStandardError) {
   const std::string lines = content(options.json), key = R"("verdict":")";
   for (std::size_t at = lines.find(key); at != lines.npos; at = lines.find(key, at + 1))
     verdicts.push_back(lines.substr(at + key.size(), lines.find('"', at + key.size()) - at - key.size()));
-  EXPECT_EQ(verdicts,
-            (std::vector<std::string>{"reproduces", "inconclusive", "reproduces", "does not reproduce",
-                                      "does not reproduce", "inconclusive", "inconclusive", "does not reproduce",
-                                      "reproduces", "does not reproduce", "reproduces", "inconclusive"}));
+  EXPECT_EQ(verdicts, (std::vector<std::string>{"reproduces", "inconclusive", "reproduces", "does not reproduce",
+                                                "does not reproduce", "inconclusive", "reproduces", "inconclusive",
+                                                "does not reproduce", "reproduces", "does not reproduce", "reproduces",
+                                                "inconclusive"}));
   EXPECT_EQ(
       lines.substr(0, lines.find('\n')),
       R"({"study":"study","claim":"inside","exact":false,"relation":"=","expected":1,"measured":1.05,"standard_error":0,)"
@@ -74,6 +75,13 @@ TEST_F(Study, QuickChangesTheNumberOfSeedsUnlessItIsGiven) {
   EXPECT_EQ(seeds("--seeds 7"), 7U);
 }
 
+TEST_F(Study, ClaimsAndCurvesNeedFilesOfTheirOwn) {
+  kit::StudyOptions options;
+  options.json = options.csv = (folder_ / "both.csv").string();
+  EXPECT_NE(error<std::runtime_error>([&] { kit::Study("study", options); }).find("both"), std::string::npos);
+  EXPECT_EQ(files(), 0U);
+}
+
 TEST_F(Study, AFileThatCannotBeWrittenIsAnErrorAtOnce) {
   kit::StudyOptions options;
   options.json = (folder_ / "none" / "claims.jsonl").string();
@@ -94,6 +102,13 @@ TEST(MeanOf, DifferencesArePaired) {
   const Mean mean = kit::mean_difference({10, 20, 30}, {9, 19, 29});
   EXPECT_EQ(mean.value, 1);
   EXPECT_EQ(mean.standard_error, 0) << "the spread over seeds is not that of the differences";
+}
+
+TEST(Worse, IsNaNWhereOneIs) {
+  EXPECT_EQ(kit::worse(1, 2), 2);
+  EXPECT_EQ(kit::worse(2, 1), 2);
+  EXPECT_TRUE(std::isnan(kit::worse(std::nan(""), 1)));
+  EXPECT_TRUE(std::isnan(kit::worse(1, std::nan(""))));
 }
 
 TEST(Percent, ShowsTheStandardErrorWhereItIsKnown) {
