@@ -65,7 +65,7 @@ struct Folder {
 
 struct OpenFile {
   int descriptor;
-  OpenFile(const fs::path& file, int flags) : descriptor(open(file.c_str(), flags | O_CLOEXEC, 0600)) {
+  OpenFile(const fs::path& file, int flags) : descriptor(open(file.c_str(), flags | O_CLOEXEC, 0666)) {
     if (descriptor < 0) fail(file);
   }
   ~OpenFile() { close(descriptor); }
