@@ -12,6 +12,8 @@ namespace {
 using D = Lanes<double>;
 
 constexpr long kGroup = 8;
+// Rows at a time where there are results to write: more streams than these, and the prefetcher loses them.
+constexpr long kMapGroup = 4;
 // Channels at a time: what is known of them stays in the first cache.
 constexpr long kSlice = 512;
 // One number for each of them, and zeros to fill up the last register.
@@ -29,11 +31,11 @@ struct alignas(64) Slice {
 
 XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
 
-// Calls body.run<U>(registers, first row, rows, channel) for U registers' worth of channels and a group of rows at a time.
-template <class Body> XTGRAD_INLINE void for_each_group(long m, long width, Body body) {
+// Calls body.run<U>(registers, first row, rows, channel) for U registers' worth of channels and `Group` rows at a time.
+template <long Group, class Body> XTGRAD_INLINE void for_each_group(long m, long width, Body body) {
   constexpr long kWide = 2 * D::size;
-  for (long first = 0; first < m; first += kGroup) {
-    const long rows = least(kGroup, m - first);
+  for (long first = 0; first < m; first += Group) {
+    const long rows = least(Group, m - first);
     long c = 0;
     for (; c + kWide <= width; c += kWide) body.template run<2>(Whole(), first, rows, c);
     for (; c + D::size <= width; c += D::size) body.template run<1>(Whole(), first, rows, c);
@@ -70,7 +72,7 @@ template <class Term> struct SumPairs {
   }
 };
 template <class Term> XTGRAD_INLINE void sum_pairs(long m, long width, Slice& a, Slice& b, const Term& term) {
-  for_each_group(m, width, SumPairs<Term>{term, a.at, b.at});
+  for_each_group<kGroup>(m, width, SumPairs<Term>{term, a.at, b.at});
 }
 
 // to = value(registers, row, channel) for every row.
@@ -89,7 +91,7 @@ template <class T, class Value> struct Map {
   }
 };
 template <class T, class Value> XTGRAD_INLINE void map(Extent e, long width, T* to, const Value& value) {
-  for_each_group(e.m, width, Map<T, Value>{value, e, to});
+  for_each_group<kMapGroup>(e.m, width, Map<T, Value>{value, e, to});
 }
 
 // Rows of x, from channel c0 on.

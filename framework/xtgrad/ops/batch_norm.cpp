@@ -126,8 +126,8 @@ template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined(
 // Calls body(extent) for parts of the channels, on threads of their own where there is enough to do. No channel depends on
 // another, and so no result on the number of threads.
 template <class Body> void for_channels(const ChannelLayout& layout, const Body& body) {
-  constexpr std::size_t kWorthAThread = 1U << 15;
-  constexpr long kLine = 16;  // channels: what two threads write should not share a cache line
+  constexpr std::size_t kWorthAThread = 1U << 18;
+  constexpr long kLine = 64;  // channels: the prefetcher of one thread should not fetch what another reads or writes
   const long m = static_cast<long>(layout.m()), C = static_cast<long>(layout.C);
   if (m == 0 || C == 0) return;
   const long parts = layout.m() * layout.C < kWorthAThread ? 1 : num_threads();
