@@ -9,7 +9,6 @@
 // homogeneous functions gives w . g = 0 and H w = -g for them, and H w = 0 in all other weights.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <xtgrad/batchnorm/layers.hpp>
@@ -93,11 +92,11 @@ Measures look_around(Sequential<double>& net, const Batch<double>& batch, Genera
     move(weights, g, -(s - at) * length / slope);
     at = s;
     const Tensor<double> there = loss();
-    least = std::min(least, there.item());
-    most = std::max(most, there.item());
+    least = -kit::worse(-least, -there.item());
+    most = kit::worse(most, there.item());
     Tensors change = grad(there, weights);
     for (std::size_t i = 0; i < g.size(); ++i) change[i] = change[i] - g[i];
-    found[kGradientChange] = std::max(found[kGradientChange], norm(change) / slope);
+    found[kGradientChange] = kit::worse(found[kGradientChange], norm(change) / slope);
   }
   found[kRange] = most - least;
   found[kRelativeRange] = found[kRange] / here.item();

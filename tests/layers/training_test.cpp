@@ -113,7 +113,7 @@ TYPED_TEST(Training, AnyNumberOfThreadsGivesTheSameLossesAndWeights) {
   struct OneThread {
     ~OneThread() { set_num_threads(1); }
   } const afterwards;
-  constexpr std::size_t kRows = 1024, kWidth = 400, kClasses = 100;  // as many inputs as classes
+  constexpr std::size_t kRows = 1400, kWidth = 400, kClasses = 100;  // as many inputs as classes
   Generator g(3);
   const Tensor<T> x = g.normal<T>({kRows, kClasses});
   Labels y = empty_array<std::int64_t>({kRows});
@@ -126,7 +126,7 @@ TYPED_TEST(Training, AnyNumberOfThreadsGivesTheSameLossesAndWeights) {
     Sequential<T> net{Linear<T>(kClasses, kWidth, {.bias = false}), BatchNorm1d<T>(kWidth), Relu<T>(), Dropout<T>(0.2),
                       Linear<T>(kWidth, kClasses)};
     Adam<T> adam(net.parameters(), {.lr = 1e-2});
-    DataLoader<T> loader({x, y}, {.batch_size = 512, .shuffle = true});
+    DataLoader<T> loader({x, y}, {.batch_size = 700, .shuffle = true});
     std::vector<T> losses;
     for (int epoch = 0; epoch < 3; ++epoch)
       for (const auto& [rows, labels] : loader) {

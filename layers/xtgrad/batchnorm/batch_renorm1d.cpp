@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "xtgrad/check.hpp"
 #include "xtgrad/ops/elementwise.hpp"
