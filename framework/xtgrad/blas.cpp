@@ -19,13 +19,17 @@ extern "C" char* openblas_get_corename();
 namespace xtgrad::blas {
 namespace {
 
-// Up to so many multiply-adds our own kernel is taken, unless it wastes more than a quarter as many, and more than the call
-// of a BLAS costs, on filling up its tiles of four rows and registers of up to 64 bytes.
-constexpr long kSmall = 1 << 18, kFewWasted = 1 << 12;
-// From so many on a product is computed in two pieces, and a multiple of kLarge in more: each piece packs an operand of its
-// own, so that few and large ones are better.
-constexpr long kWorthSplitting = 10'000'000, kLarge = 2'000'000'000;
-constexpr long kTile = 16;  // rows or columns that OpenBLAS computes together
+// Our own kernel is the faster one up to so many multiply-adds; from kWorthSplitting on the threads share a product.
+constexpr long kSmall = 1 << 14, kLarge = 1 << 30, kWorthSplitting = 2'000'000;
+constexpr long kFewRows = 8;
+constexpr long kTile = 16;  // rows or columns that are computed together
+
+// OpenBLAS is better at large products, at those where it pays to copy A, too, and where a copy of all of B would serve
+// few rows.
+bool takes_blas(Op a, Op b, long M, long N, long K) {
+  const long work = M * N * K;
+  return work > (a == Op::transposed ? kLarge / 4 : kLarge) || (b == Op::transposed && M < kFewRows && work > kSmall);
+}
 
 cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxxblas::Trans; }
 
@@ -39,21 +43,24 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
     std::fill_n(C, M * N, T(0));
     return;
   }
-  constexpr long lanes = 64 / sizeof(T);
-  const long work = M * N * K, filled = (M + 3) / 4 * 4 * ((N + lanes - 1) / lanes * lanes) * K;
-  if (work <= kSmall && K <= kernels::kSmallDepth && filled - work <= std::max(kFewWasted, work / 4))
-    return kernels::table<T>().small_matmul(a == Op::transposed, b == Op::transposed, M, N, K, A, B, C);
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
-  const int n = static_cast<int>(N), k = static_cast<int>(K);
-  const int lda = a == Op::plain ? k : static_cast<int>(M), ldb = b == Op::plain ? n : k;
+  const bool own = !takes_blas(a, b, M, N, K);
+  const long lda = a == Op::plain ? K : M, ldb = b == Op::plain ? N : K;
   const auto piece = [&](long row, long rows, long column, long columns) {
-    cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(rows), static_cast<int>(columns), k, T(1),
-                  A + row * (a == Op::plain ? lda : 1), lda, B + column * (b == Op::plain ? 1 : ldb), ldb, T(0),
-                  C + row * N + column, n);
+    const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);
+    T* const to = C + row * N + column;
+    if (own)
+      kernels::table<T>().matmul(a == Op::transposed, b == Op::transposed, rows, columns, K, left, lda, right, ldb, to,
+                                 N);
+    else
+      cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(rows), static_cast<int>(columns),
+                    static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb), T(0), to,
+                    static_cast<int>(N));
   };
-  const long pieces = work < kWorthSplitting ? 1 : 2 + work / kLarge;
-  // The longer side, in multiples of what OpenBLAS computes at a time.
+  // Two pieces, and of the largest products more: OpenBLAS copies an operand for each.
+  const long pieces = M * N * K < kWorthSplitting ? 1 : 2 + M * N * K / (2 * kLarge);
+  // The longer side, in multiples of what is computed at a time.
   const long side = std::max(M, N), block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
   parallel_for(side, block, [&](long first, long last) {
     if (N > M)

@@ -1,7 +1,7 @@
-// The one place that calls BLAS.
+// The one place that calls BLAS, where it is faster than the kernel of our own (kernels/matmul.cpp), which most products take.
 //
 // OpenBLAS always runs on one thread; a large product is split here into pieces that depend on its shape alone, which this
-// library's threads take, so that the result does not depend on their number. The smallest take a kernel of our own.
+// library's threads take, so that the result does not depend on their number.
 #pragma once
 
 namespace xtgrad::blas {

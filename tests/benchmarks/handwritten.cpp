@@ -17,6 +17,7 @@
 #include <new>
 #include <vector>
 
+#include <xtgrad/kernels/table.hpp>
 #include "side.hpp"
 
 namespace {
@@ -104,14 +105,19 @@ template <class F> void together(bool worthwhile, F body) {
   body(Member{omp_get_thread_num(), omp_get_num_threads()});
 }
 
-// C (M, N) = op(A) op(B); the rows of C are shared.
+// C (M, N) = op(A) op(B); the rows of C are shared. By OpenBLAS or by the library's kernel, whichever is the faster one.
 void product(const Member& member, CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, long M, long N, long K, const float* A,
              long lda, const float* B, long ldb, float* C, long ldc) {
   const auto [first, last] = member.share(M);
   if (first == last) return;
-  cblas_sgemm(CblasRowMajor, a, b, static_cast<int>(last - first), static_cast<int>(N), static_cast<int>(K), 1,
-              A + first * (a == CblasNoTrans ? lda : 1), static_cast<int>(lda), B, static_cast<int>(ldb), 0,
-              C + first * ldc, static_cast<int>(ldc));
+  const float* const left = A + first * (a == CblasNoTrans ? lda : 1);
+  float* const to = C + first * ldc;
+  const long rows = last - first, work = rows * N * K;
+  if (work > 1 << 20 && (a == CblasNoTrans || work <= 1 << 28))
+    xtgrad::kernels::table<float>().matmul(a == CblasTrans, b == CblasTrans, rows, N, K, left, lda, B, ldb, to, ldc);
+  else
+    cblas_sgemm(CblasRowMajor, a, b, static_cast<int>(rows), static_cast<int>(N), static_cast<int>(K), 1, left,
+                static_cast<int>(lda), B, static_cast<int>(ldb), 0, to, static_cast<int>(ldc));
 }
 
 // What BatchNorm1d keeps per channel: its state, and what forward leaves for backward.

@@ -1,91 +1,138 @@
-// Small matrix products, where the preparations of a BLAS cost more than the arithmetic.
+// Matrix products: tiles of C are summed in registers, over a panel of B that is first copied to where it is contiguous.
+//
+// Every element of C is the same chain of multiply-adds, in the order of k, with a rounded sum of its own for every
+// kDepth of them: the bits do not depend on the tile in which it falls, on the shape or on how B lies in memory.
+#include <utility>
+
 #include "xtgrad/kernels/lanes.hpp"
 
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
+
+// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A.
+#if defined(XTGRAD_AVX512)
+constexpr unsigned long kRows = 8, kRegisters = 3;
+#else
+constexpr unsigned long kRows = 4, kRegisters = 3;
+#endif
+// A panel of B is so deep, and is multiplied with so many rows of A at a time: both stay in the second cache meanwhile.
+constexpr long kDepth = 512, kHeight = 512;
+// With fewer rows of C than this, copying B costs more than reading it where it lies.
+constexpr long kWorthCopying = 200;
 
 // A as op(A): element (i, k) is at[i * row + k * column].
 template <class T> struct Left {
   const T* at;
   long row, column;
 };
+// C, whose rows lie `stride` apart; with `add` the product is added to what is there.
+template <class T> struct Result {
+  T* at;
+  long stride;
+  bool add;
+};
 
-// R rows and U registers of columns of C, summed in registers; rows of b lie `stride` apart.
+// R rows and U registers of columns of C; rows of b lie `stride` apart.
 template <unsigned long R, unsigned long U, class T, class Columns>
-XTGRAD_INLINE void tile(Columns columns, long K, Left<T> a, const T* b, long stride, T* c, long N) {
+XTGRAD_INLINE void tile(Columns columns, long K, Left<T> a, const T* b, long stride, Result<T> c) {
+  constexpr long size = Lanes<T>::size;
   Lanes<T> sum[R][U];
   for (unsigned long i = 0; i < R; ++i)
     for (unsigned long u = 0; u < U; ++u) sum[i][u] = Lanes<T>(0);
   for (long k = 0; k < K; ++k) {
     Lanes<T> row[U];
-    for (unsigned long u = 0; u < U; ++u)
-      row[u] = columns.lanes(b + k * stride + static_cast<long>(u) * Lanes<T>::size);
+    for (unsigned long u = 0; u < U; ++u) row[u] = Lanes<T>::load(b + k * stride + static_cast<long>(u) * size);
     for (unsigned long i = 0; i < R; ++i) {
       const Lanes<T> left(a.at[static_cast<long>(i) * a.row + k * a.column]);
       for (unsigned long u = 0; u < U; ++u) sum[i][u] = fma(left, row[u], sum[i][u]);
     }
   }
+#pragma GCC unroll 8
   for (unsigned long i = 0; i < R; ++i)
-    for (unsigned long u = 0; u < U; ++u)
-      columns.keep(sum[i][u], c + static_cast<long>(i) * N + static_cast<long>(u) * Lanes<T>::size);
+#pragma GCC unroll 8
+    for (unsigned long u = 0; u < U; ++u) {
+      T* const to = c.at + static_cast<long>(i) * c.stride + static_cast<long>(u) * size;
+      columns.keep(c.add ? columns.lanes(to) + sum[i][u] : sum[i][u], to);
+    }
 }
 
 // M rows of C: R at a time, then half as many.
 template <unsigned long R, unsigned long U, class T, class Columns>
-XTGRAD_INLINE void rows(Columns columns, long M, long K, Left<T> a, const T* b, long stride, T* c, long N) {
+XTGRAD_INLINE void rows(Columns columns, long M, long K, Left<T> a, const T* b, long stride, Result<T> c) {
   constexpr long step = static_cast<long>(R);
-  for (; M >= step; M -= step, a.at += step * a.row, c += step * N) tile<R, U>(columns, K, a, b, stride, c, N);
-  if constexpr (R > 1) rows<R / 2, U>(columns, M, K, a, b, stride, c, N);
+  for (; M >= step; M -= step, a.at += step * a.row, c.at += step * c.stride) tile<R, U>(columns, K, a, b, stride, c);
+  if constexpr (R > 1) rows<R / 2, U>(columns, M, K, a, b, stride, c);
 }
 
-// B (N, K) -> b (K, width), a square of 16 bytes by 16 at a time. Columns beyond N repeat the last one.
-template <class T> XTGRAD_INLINE void transpose(long N, long K, long width, const T* B, T* b) {
+// N rows of B (N, K) -> b (K, width), a square of 16 bytes by 16 at a time. Columns that fill up a square repeat the last.
+template <class T> XTGRAD_INLINE void transpose(long N, long K, long width, const T* B, long ldb, T* b) {
   using Row = xsimd::make_sized_batch_t<T, 16 / sizeof(T)>;
-  constexpr long S = static_cast<long>(Row::size);
-  for (long n = 0; n < width; n += S) {
-    const T* row[Row::size];
-    for (long i = 0; i < S; ++i) row[i] = B + (n + i < N ? n + i : N - 1) * K;
-    long k = 0;
-    for (; k + S <= K; k += S) {
-      Row x[Row::size], y[Row::size];
-      for (long i = 0; i < S; ++i) x[i] = Row::load_unaligned(row[i] + k);
-      for (long pass = 1; pass < S; pass *= 2) {
-        for (long i = 0; i < S; ++i)
-          y[i] = i % 2 == 0 ? xsimd::zip_lo(x[i / 2], x[(i + S) / 2]) : xsimd::zip_hi(x[i / 2], x[(i + S) / 2]);
-        for (long i = 0; i < S; ++i) x[i] = y[i];
+  constexpr long S = static_cast<long>(Row::size), chunk = 32;
+  for (long first = 0; first < K; first += chunk)
+    for (long n = 0; n < N; n += S) {
+      const T* row[Row::size];
+      for (long i = 0; i < S; ++i) row[i] = B + (n + i < N ? n + i : N - 1) * ldb;
+      const long last = K - first < chunk ? K : first + chunk;
+      long k = first;
+      for (; k + S <= last; k += S) {
+        Row x[Row::size], y[Row::size];
+        for (long i = 0; i < S; ++i) x[i] = Row::load_unaligned(row[i] + k);
+        for (long pass = 1; pass < S; pass *= 2) {
+          for (long i = 0; i < S; ++i)
+            y[i] = i % 2 == 0 ? xsimd::zip_lo(x[i / 2], x[(i + S) / 2]) : xsimd::zip_hi(x[i / 2], x[(i + S) / 2]);
+          for (long i = 0; i < S; ++i) x[i] = y[i];
+        }
+        for (long i = 0; i < S; ++i) x[i].store_unaligned(b + (k + i) * width + n);
       }
-      for (long i = 0; i < S; ++i) x[i].store_unaligned(b + (k + i) * width + n);
+      for (; k < last; ++k)
+        for (long i = 0; i < S; ++i) b[k * width + n + i] = row[i][k];
     }
-    for (; k < K; ++k)
-      for (long i = 0; i < S; ++i) b[k * width + n + i] = row[i][k];
-  }
 }
 
-// U registers of columns of C, from column n on. Not inlined: together they would have too few registers for addresses.
+// N columns of C, which U registers hold. Not inlined: together they would have too few registers for addresses.
 template <unsigned long U, class T, class Columns>
-[[gnu::noinline]] void panel(Columns columns, bool transpose_b, long n, long M, long N, long K, Left<T> a, const T* B,
-                             T* C) {
-  if (!transpose_b) return rows<4, U>(columns, M, K, a, B + n, N, C + n, N);
-  constexpr long width = U * Lanes<T>::size;
-  alignas(sizeof(Lanes<T>)) T b[kSmallDepth * U * Lanes<T>::Batch::size];
-  transpose(N - n, K, width, B + n * K, b);
-  rows<4, U>(columns, M, K, a, b, width, C + n, N);
+[[gnu::noinline]] void panel(Columns columns, bool transpose_b, long M, long N, long K, Left<T> a, const T* B, long ldb,
+                             Result<T> c) {
+  constexpr long size = Lanes<T>::size, width = U * size;
+  alignas(sizeof(Lanes<T>)) T b[kDepth * U * Lanes<T>::Batch::size];
+  const T* from = b;
+  long stride = width;
+  if (transpose_b) {
+    transpose(N, K, width, B, ldb, b);
+  } else if (std::is_same_v<Columns, Part> || M >= kWorthCopying) {
+    for (long k = 0; k < K; ++k)
+      for (long u = 0; u < width; u += size) columns.lanes(B + k * ldb + u).store(b + k * width + u);
+  } else {
+    from = B;
+    stride = ldb;
+  }
+  rows<U == 1 ? 8 : kRows, U>(columns, M, K, a, from, stride, c);
 }
 
 template <class T>
-void small_matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, const T* B, T* C) {
-  constexpr long size = Lanes<T>::size;
-  const Left<T> a{A, transpose_a ? 1 : K, transpose_a ? M : 1};
-  if (N < size) return panel<1>(Part{N}, transpose_b, 0, M, N, K, a, B, C);
-  long n = 0;
-  for (; n + 2 * size <= N; n += 2 * size) panel<2>(Whole(), transpose_b, n, M, N, K, a, B, C);
-  // The last register may overlap the one before: its columns get the same bits again.
-  for (; n < N; n += size) panel<1>(Whole(), transpose_b, n + size <= N ? n : N - size, M, N, K, a, B, C);
+void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
+            T* C, long ldc) {
+  constexpr long size = Lanes<T>::size, most = kRegisters * size;
+  for (long m = 0; m < M; m += kHeight)
+    for (long k = 0; k < K; k += kDepth) {
+      const long height = M - m < kHeight ? M - m : kHeight, depth = K - k < kDepth ? K - k : kDepth;
+      const Left<T> a{transpose_a ? A + k * lda + m : A + m * lda + k, transpose_a ? 1 : lda, transpose_a ? lda : 1};
+      const auto columns = [&]<unsigned long U>(auto which, long n, long count) {
+        panel<U>(which, transpose_b, height, count, depth, a, transpose_b ? B + n * ldb + k : B + k * ldb + n, ldb,
+                 Result<T>{C + m * ldc + n, ldc, k > 0});
+      };
+      long n = 0;
+      // Four registers are two and two, not three and one.
+      for (; N - n >= most && N - n != most + size; n += most) columns.template operator()<3>(Whole(), n, most);
+      for (; N - n >= 2 * size; n += 2 * size) columns.template operator()<2>(Whole(), n, 2 * size);
+      for (; N - n >= size; n += size) columns.template operator()<1>(Whole(), n, size);
+      if (n < N) columns.template operator()<1>(Part{N - n}, n, N - n);
+    }
 }
 
 }  // namespace
 
-template <class T> void fill_matmul(Table<T>& table) { table.small_matmul = small_matmul<T>; }
+template <class T> void fill_matmul(Table<T>& table) { table.matmul = matmul<T>; }
 
 template void fill_matmul(Table<float>&);
 template void fill_matmul(Table<double>&);

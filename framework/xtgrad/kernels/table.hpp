@@ -29,9 +29,6 @@ struct Channels {
   const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
 };
 
-/// The largest K of small_matmul, which copies that many rows of a few columns of B.
-constexpr long kSmallDepth = 512;
-
 /// Channels [first, last) of an array (m, C).
 struct Extent {
   long m, C, first, last;
@@ -68,8 +65,9 @@ template <class T> struct Table {
   /// z (m, C) += row (C)
   void (*add_row)(long m, long C, const T* row, T* z);
 
-  /// C (M, N) = op(A) (M, K) op(B) (K, N) as in blas.hpp, K at most kSmallDepth
-  void (*small_matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, const T* B, T* C);
+  /// C (M, N) = op(A) (M, K) op(B) (K, N) as in blas.hpp; rows of A as stored lie lda apart, those of B and C ldb and ldc
+  void (*matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
+                 T* C, long ldc);
 
   /// x (m, C) -> shift, offset and sum of squared deviations m2, each (C)
   void (*batch_moments)(Extent e, const T* x, double* shift, double* offset, double* m2);

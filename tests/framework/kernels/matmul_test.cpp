@@ -1,4 +1,4 @@
-// The small products of every instruction set against long double.
+// The products of every instruction set against long double.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,27 +16,32 @@ template <class T> class MatmulKernel : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(MatmulKernel, Precisions);
 
-// An error of K roundings of the sum of absolute terms at most, and nothing is written beyond the result.
-template <class T> void expect_product(const kernels::Table<T>& table, bool ta, bool tb, long M, long N, long K) {
+// An error of K roundings of the sum of absolute terms at most, and what lies between the rows of the result stays. Rows
+// lie `gap` elements farther apart than they are long.
+template <class T>
+void expect_product(const kernels::Table<T>& table, bool ta, bool tb, long M, long N, long K, long gap = 0) {
   const auto size = [](long a, long b) { return static_cast<std::size_t>(a * b); };
-  const auto A = test::normal<T>(0, 1, size(M, K), 1), B = test::normal<T>(0, 1, size(K, N), 2);
-  std::vector<T> C(size(M, N) + 1, 77);
-  table.small_matmul(ta, tb, M, N, K, A.data(), B.data(), C.data());
-  for (long i = 0; i < M; ++i)
+  const long lda = (ta ? M : K) + gap, ldb = (tb ? K : N) + gap, ldc = N + gap;
+  const auto A = test::normal<T>(0, 1, size(ta ? K : M, lda), 1), B = test::normal<T>(0, 1, size(tb ? N : K, ldb), 2);
+  std::vector<T> C(size(M, ldc) + 1, 77);
+  table.matmul(ta, tb, M, N, K, A.data(), lda, B.data(), ldb, C.data(), ldc);
+  for (long i = 0; i < M; ++i) {
     for (long j = 0; j < N; ++j) {
       long double sum = 0, terms = 0;
       for (long k = 0; k < K; ++k) {
-        const long double term = static_cast<long double>(A[static_cast<std::size_t>(ta ? k * M + i : i * K + k)]) *
-                                 static_cast<long double>(B[static_cast<std::size_t>(tb ? j * K + k : k * N + j)]);
+        const long double term = static_cast<long double>(A[static_cast<std::size_t>(ta ? k * lda + i : i * lda + k)]) *
+                                 static_cast<long double>(B[static_cast<std::size_t>(tb ? j * ldb + k : k * ldb + j)]);
         sum += term;
         terms += std::abs(term);
       }
-      const long double error = std::abs(static_cast<long double>(C[static_cast<std::size_t>(i * N + j)]) - sum);
+      const long double error = std::abs(static_cast<long double>(C[static_cast<std::size_t>(i * ldc + j)]) - sum);
       ASSERT_LE(error,
                 static_cast<long double>(K) * static_cast<long double>(std::numeric_limits<T>::epsilon()) * terms)
           << table.instruction_set << ": " << M << " x " << N << " x " << K << (ta ? " T" : " N") << (tb ? "T" : "N")
           << " at " << i << ", " << j;
     }
+    for (long j = N; j < ldc; ++j) ASSERT_EQ(C[static_cast<std::size_t>(i * ldc + j)], 77);
+  }
   EXPECT_EQ(C.back(), 77);
 }
 
@@ -50,29 +55,43 @@ TYPED_TEST(MatmulKernel, AgreesWithTheDefinitionForEveryTranspositionAndEdge) {
             for (const long K : {1, 2, 3, 4, 5, 8, 19}) expect_product(table, ta, tb, M, N, K);
 }
 
-TYPED_TEST(MatmulKernel, SumsAsManyProductsAsItSays) {
+TYPED_TEST(MatmulKernel, AgreesWithTheDefinitionWhereRowsLieApart) {
   for (const auto& table : test::instruction_sets<TypeParam>())
-    for (const bool tb : {false, true}) expect_product(table, false, tb, 5, 67, kernels::kSmallDepth);
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true}) {
+        expect_product(table, ta, tb, 9, 67, 5, 3);
+        expect_product(table, ta, tb, 210, 21, 5, 3);
+      }
+}
+
+// Sums and rows of more than one block, and as many rows as a copy of B is worth.
+TYPED_TEST(MatmulKernel, AgreesWithTheDefinitionBeyondItsBlocks) {
+  for (const auto& table : test::instruction_sets<TypeParam>())
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true}) {
+        for (const long K : {511, 512, 513, 1100}) expect_product(table, ta, tb, 5, 67, K);
+        for (const long M : {199, 200, 512, 513, 1030}) expect_product(table, ta, tb, M, 19, 3);
+      }
 }
 
 // What one row is multiplied with does not depend on how many rows there are, nor on how B lies in memory.
 TYPED_TEST(MatmulKernel, HasTheSameBitsInEveryTile) {
-  constexpr long M = 7, N = 67, K = 19;
+  constexpr long M = 211, N = 67, K = 530;
   const auto A = test::normal<TypeParam>(0, 1, M * K, 1), B = test::normal<TypeParam>(0, 1, K * N, 2);
   std::vector<TypeParam> transposed(B.size());
   for (std::size_t k = 0; k < K; ++k)
     for (std::size_t n = 0; n < N; ++n) transposed[n * K + k] = B[k * N + n];
   for (const auto& table : test::instruction_sets<TypeParam>()) {
     std::vector<TypeParam> together(M * N), row(N), column(M);
-    table.small_matmul(false, false, M, N, K, A.data(), B.data(), together.data());
+    table.matmul(false, false, M, N, K, A.data(), K, B.data(), N, together.data(), N);
     for (std::size_t i = 0; i < M; ++i) {
-      table.small_matmul(false, true, 1, N, K, A.data() + i * K, transposed.data(), row.data());
+      table.matmul(false, true, 1, N, K, A.data() + i * K, K, transposed.data(), K, row.data(), N);
       EXPECT_TRUE(std::equal(row.begin(), row.end(), together.begin() + static_cast<long>(i * N)))
           << table.instruction_set << ", row " << i;
     }
     for (std::size_t n = 0; n < N; ++n) {
-      table.small_matmul(false, true, M, 1, K, A.data(), transposed.data() + n * K, column.data());
-      for (std::size_t i = 0; i < M; ++i) EXPECT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
+      table.matmul(false, true, M, 1, K, A.data(), K, transposed.data() + n * K, K, column.data(), 1);
+      for (std::size_t i = 0; i < M; ++i) ASSERT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
     }
   }
 }
