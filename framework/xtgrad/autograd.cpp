@@ -61,11 +61,17 @@ template <class T> class Walk {
  public:
   /// Gradients for `wanted`, or for all leaves that require grad if there are none.
   Walk(const Tensor<T>& root, std::span<const Tensor<T>> wanted, bool retain) : retain_(retain) {
+    queue_.reserve(16);
     if (wanted.empty()) return;
     all_ = false;
     for (const Tensor<T>& x : wanted) smallest_ = std::min(smallest_, x.number());
     for (const Tensor<T>& x : wanted) on_the_way_.at(&x.node()) = true;
     mark(root.node());
+  }
+  Walk(const Walk&) = delete;
+  Walk& operator=(const Walk&) = delete;
+  ~Walk() {
+    for (Node<T>* node : queue_) node->drop();
   }
 
   bool needs(const Tensor<T>& t) const { return t.requires_grad() && (all_ || on_the_way_.find(t.node_) != nullptr); }
@@ -74,7 +80,8 @@ template <class T> class Walk {
     Tensor<T>& sum = pending_.at(t.node_);
     if (!sum.defined()) {
       sum = std::move(gradient);
-      queue_.push_back(t);
+      queue_.push_back(t.node_);
+      t.node_->keep();
       std::push_heap(queue_.begin(), queue_.end(), before);
     } else {
       accumulate(sum, std::move(gradient));
@@ -87,7 +94,7 @@ template <class T> class Walk {
   template <class Finished> void run(Finished&& finished) {
     while (!queue_.empty()) {
       std::pop_heap(queue_.begin(), queue_.end(), before);
-      const Tensor<T> t = std::move(queue_.back());
+      const Tensor<T> t(queue_.back(), typename Tensor<T>::Adopt{});
       queue_.pop_back();
       Tensor<T> gradient = pending_.take(t.node_);
       Node<T>& node = *t.node_;
@@ -187,7 +194,7 @@ template <class T> class Walk {
     std::size_t count_ = 0;
   };
 
-  static bool before(const Tensor<T>& a, const Tensor<T>& b) { return a.node_->number < b.node_->number; }
+  static bool before(const Node<T>* a, const Node<T>* b) { return a->number < b->number; }
 
   // Marks what lies between the root and the wanted tensors. Below the smallest wanted number there is
   // nothing.
@@ -237,7 +244,7 @@ template <class T> class Walk {
   std::int64_t smallest_ = std::numeric_limits<std::int64_t>::max();
   Table<bool> on_the_way_;
   Table<Tensor<T>> pending_;
-  PoolVector<Tensor<T>> queue_;
+  PoolVector<Node<T>*> queue_;  // a heap; each is kept
 };
 
 template <class T> bool Backward<T>::needs(std::size_t i) const { return walk_.needs(node_.edges()[i].input); }
@@ -292,6 +299,7 @@ template <class T> void Tensor<T>::backward_from(const Tensor& seed, BackwardOpt
   Walk<T> walk(*this, {}, options.retain_graph || options.create_graph);
   walk.add(*this, std::move(start));
   PoolVector<std::pair<Tensor, Tensor>> leaves;
+  leaves.reserve(16);
   walk.run(
       [&](const Tensor& t, Tensor& gradient) { leaves.emplace_back(t, t.is_leaf() ? std::move(gradient) : gradient); });
   for (auto& [leaf, gradient] : leaves) {

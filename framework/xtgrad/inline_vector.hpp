@@ -25,28 +25,33 @@ template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
  public:
   using size_type = std::size_t;
 
-  InlineVector() noexcept = default;
-  explicit InlineVector(size_type size, V value = 0) {
-    resize(size);
-    std::fill_n(values_.data(), size, value);
+  InlineVector() noexcept : values_{} {}
+  explicit InlineVector(size_type size, V value = 0) : InlineVector() {
+    set_size(size);
+    if (value != 0) std::fill_n(values_.data(), size, value);
   }
   InlineVector(std::initializer_list<V> values) : InlineVector(values.begin(), values.end()) {}
-  template <std::forward_iterator It> InlineVector(It first, It last) {
-    resize(static_cast<size_type>(std::distance(first, last)));
+  template <std::forward_iterator It> InlineVector(It first, It last) : InlineVector() {
+    set_size(static_cast<size_type>(std::distance(first, last)));
     std::transform(first, last, values_.data(), [](auto value) { return static_cast<V>(value); });
   }
   /// From another container of numbers, such as the shape of an xt::xarray.
   template <std::ranges::forward_range R>
   requires std::integral<std::ranges::range_value_t<R>> InlineVector(const R& values)  // NOLINT: a shape is a shape
       : InlineVector(std::ranges::begin(values), std::ranges::end(values)) {}
+  InlineVector(const InlineVector& other) noexcept { take(other); }
+  InlineVector& operator=(const InlineVector& other) noexcept {
+    take(other);
+    return *this;
+  }
 
   void resize(size_type size) {
-    if (size > kMaxRank) [[unlikely]]
-      fail_rank(size);
-    size_ = size;
+    const size_type before = size_;
+    set_size(size);
+    for (size_type i = before; i < size; ++i) values_[i] = 0;
   }
   void push_back(V value) {
-    resize(size_ + 1);
+    set_size(size_ + 1);
     values_[size_ - 1] = value;
   }
 
@@ -62,8 +67,22 @@ template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
   }
 
  private:
+  // Number by number, for a wide load of what was just stored in small pieces has to wait; and only those that there are,
+  // two nearly always.
+  void take(const InlineVector& other) noexcept {
+    size_ = other.size_;
+    values_[0] = other.values_[0];
+    values_[1] = other.values_[1];
+    for (size_type i = 2; i < size_; ++i) values_[i] = other.values_[i];
+  }
+  void set_size(size_type size) {
+    if (size > kMaxRank) [[unlikely]]
+      fail_rank(size);
+    size_ = size;
+  }
+
   size_type size_ = 0;
-  std::array<V, kMaxRank> values_{};
+  std::array<V, kMaxRank> values_;
 };
 
 }  // namespace xtgrad::memory

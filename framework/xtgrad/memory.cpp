@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <cstdint>
 #include <limits>
 #include <mutex>
 #include <new>
@@ -41,6 +42,18 @@ constexpr SizeClass size_class(std::size_t bytes) {
   return {4 * shift + quarters - 1, (quarters << shift) * kAlignment};
 }
 
+// The indices of the small classes, by cache lines: nearly every request is one of these.
+constexpr auto kSmall = [] {
+  std::array<std::uint8_t, 65> index{};
+  for (std::size_t lines = 0; lines < index.size(); ++lines)
+    index[lines] = static_cast<std::uint8_t>(size_class(lines * kAlignment).index);
+  return index;
+}();
+std::size_t class_index(std::size_t bytes) {
+  const std::size_t lines = (bytes + kAlignment - 1) / kAlignment;
+  return lines < kSmall.size() ? kSmall[lines] : size_class(bytes).index;
+}
+
 // A free block holds the links of the lists it is on. `next_batch` and `batch` matter in the first block of a
 // batch on the global list only.
 struct Block {
@@ -49,9 +62,10 @@ struct Block {
   std::size_t batch;
 };
 
+// With `limit` blocks a list is full; it is 0 until a thread that is registered has put one there.
 struct FreeList {
   Block* head;
-  std::size_t count;
+  std::size_t count, limit;
 };
 
 std::atomic<std::uint64_t> system_requests{0};
@@ -68,7 +82,6 @@ Global& global() {
 }
 
 void give_to_global(std::size_t index, FreeList& list) noexcept {
-  if (list.head == nullptr) return;
   Global& shared = global();
   const std::lock_guard lock(shared.mutex);
   list.head->batch = list.count;
@@ -84,7 +97,7 @@ bool take_from_global(std::size_t index, FreeList& list) noexcept {
   Block* const batch = shared.batches[index].load(std::memory_order_relaxed);
   if (batch == nullptr) return false;
   shared.batches[index].store(batch->next_batch, std::memory_order_relaxed);
-  list = {batch, batch->batch};
+  list = {batch, batch->batch, 0};
   return true;
 }
 
@@ -96,21 +109,42 @@ constinit thread_local bool thread_ended = false;
 struct ThreadGuard {
   ThreadGuard() noexcept {}
   ~ThreadGuard() {
-    for (std::size_t i = 0; i < kClasses; ++i) give_to_global(i, free_lists[i]);
+    for (std::size_t i = 0; i < kClasses; ++i) {
+      if (free_lists[i].head != nullptr) give_to_global(i, free_lists[i]);
+      free_lists[i].limit = 0;
+    }
     thread_ended = true;
   }
 };
 
 void register_thread() noexcept { static thread_local const ThreadGuard guard; }
 
-// About 4 MiB to a list, so that a thread which only frees does not hoard what others allocate.
-bool is_full(std::size_t count, std::size_t bytes) {
-  return count >= 8 && (count >= 4096 || count * bytes >= std::size_t{4} << 20);
-}
-
 void* from_system(std::size_t bytes) {
   system_requests.fetch_add(1, std::memory_order_relaxed);
   return ::operator new(bytes, kAlign);
+}
+
+// About 4 MiB to a list, so that a thread which only frees does not hoard what others allocate.
+std::size_t limit_of(std::size_t bytes) { return std::clamp<std::size_t>((std::size_t{4} << 20) / bytes, 8, 4096); }
+
+// What is rare of allocate(): the list is empty. Not inlined, as the next, so that what is frequent stays short.
+[[gnu::noinline]] Block* refill(std::size_t bytes, FreeList& list) {
+  const SizeClass size = size_class(bytes);
+  register_thread();
+  if (thread_ended || !take_from_global(size.index, list)) {
+    list.head = static_cast<Block*>(from_system(size.bytes));
+    list.head->next = nullptr;
+    list.count = 1;
+  }
+  return list.head;
+}
+
+// What is rare of deallocate(): the list is new, or full, or its thread is about to end.
+[[gnu::noinline]] void settle(std::size_t bytes, FreeList& list) noexcept {
+  const SizeClass size = size_class(bytes);
+  register_thread();
+  if (!thread_ended) list.limit = limit_of(size.bytes);
+  if (list.count >= list.limit) give_to_global(size.index, list);
 }
 
 }  // namespace
@@ -118,13 +152,10 @@ void* from_system(std::size_t bytes) {
 void* allocate(std::size_t bytes) {
   if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
   if constexpr (!kPooled) return from_system(bytes);
-  const SizeClass size = size_class(bytes);
-  FreeList& list = free_lists[size.index];
-  if (list.head == nullptr) [[unlikely]] {
-    register_thread();
-    if (thread_ended || !take_from_global(size.index, list)) return from_system(size.bytes);
-  }
-  Block* const block = list.head;
+  FreeList& list = free_lists[class_index(bytes)];
+  Block* block = list.head;
+  if (block == nullptr) [[unlikely]]
+    block = refill(bytes, list);
   list.head = block->next;
   --list.count;
   return block;
@@ -132,15 +163,12 @@ void* allocate(std::size_t bytes) {
 
 void deallocate(void* pointer, std::size_t bytes) noexcept {
   if constexpr (!kPooled) return ::operator delete(pointer, kAlign);
-  const SizeClass size = size_class(bytes);
-  FreeList& list = free_lists[size.index];
-  if (list.head == nullptr) [[unlikely]]
-    register_thread();
+  FreeList& list = free_lists[class_index(bytes)];
   auto* const block = static_cast<Block*>(pointer);
   block->next = list.head;
   list.head = block;
-  if (is_full(++list.count, size.bytes) || thread_ended) [[unlikely]]
-    give_to_global(size.index, list);
+  if (++list.count >= list.limit) [[unlikely]]
+    settle(bytes, list);
 }
 
 std::uint64_t misses() noexcept { return system_requests.load(std::memory_order_relaxed); }

@@ -67,24 +67,29 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
 
 template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
   if (batch.count == 0) return;
-  if (options_.non_finite == NonFinite::skip)
+  const double count = static_cast<double>(batch.count), unbiased = count - 1;
+  const double *const mu = batch.mean.data(), *const m2 = batch.m2.data();
+  if (options_.non_finite == NonFinite::skip) {
+    bool finite = true;
     for (std::size_t c = 0; c < C_; ++c)
-      if (!std::isfinite(static_cast<T>(batch.mean(c))) || !std::isfinite(static_cast<T>(batch.unbiased(c)))) {
-        ++skipped_batches_;
-        return;
-      }
+      finite &= std::isfinite(static_cast<T>(mu[c])) & std::isfinite(static_cast<T>(m2[c] / unbiased));
+    if (!finite) {
+      ++skipped_batches_;
+      return;
+    }
+  }
   const double n = static_cast<double>(++num_batches_tracked_);
   double a = options_.momentum.value_or(1 / n);
   if (options_.debias && options_.momentum && a > 0) a /= 1 - std::pow(1 - a, n);
   const auto blend = [a](T old, double fresh) {
     return static_cast<T>((1 - a) * static_cast<double>(old) + a * fresh);
   };
-  const double count = static_cast<double>(batch.count);
   T* const mean = running_mean_.mutable_value().data();
   T* const var = running_var_.mutable_value().data();
+  const double divisor = options_.unbiased_running_var ? unbiased : count;
   for (std::size_t c = 0; c < C_; ++c) {
-    mean[c] = blend(mean[c], batch.mean(c));
-    var[c] = blend(var[c], options_.unbiased_running_var ? batch.unbiased(c) : batch.m2(c) / count);
+    mean[c] = blend(mean[c], mu[c]);
+    var[c] = blend(var[c], m2[c] / divisor);
   }
 }
 
