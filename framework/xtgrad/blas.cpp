@@ -35,12 +35,13 @@ cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxx
 
 }  // namespace
 
-template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C) {
+template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C, const T* bias) {
   static const bool one_thread = (openblas_set_num_threads(1), true);
   static_cast<void>(one_thread);
   if (M == 0 || N == 0) return;
   if (K == 0) {
     std::fill_n(C, M * N, T(0));
+    if (bias != nullptr) kernels::table<T>().add_row(M, N, bias, C);
     return;
   }
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
@@ -51,12 +52,11 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
     const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);
     T* const to = C + row * N + column;
     if (own)
-      kernels::table<T>().matmul(a == Op::transposed, b == Op::transposed, rows, columns, K, left, lda, right, ldb, to,
-                                 N);
-    else
-      cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(rows), static_cast<int>(columns),
-                    static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb), T(0), to,
-                    static_cast<int>(N));
+      return kernels::table<T>().matmul(a == Op::transposed, b == Op::transposed, rows, columns, K, left, lda, right,
+                                        ldb, bias == nullptr ? nullptr : bias + column, to, N);
+    cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(rows), static_cast<int>(columns),
+                  static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb), T(0), to,
+                  static_cast<int>(N));
   };
   // Two pieces, and of the largest products more: OpenBLAS copies an operand for each.
   const long pieces = M * N * K < kWorthSplitting ? 1 : 2 + M * N * K / (2 * kLarge);
@@ -68,11 +68,12 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
     else
       piece(first, last - first, 0, N);
   });
+  if (!own && bias != nullptr) kernels::table<T>().add_row(M, N, bias, C);
 }
 
 const char* core_name() { return openblas_get_corename(); }
 
-template void gemm(Op, Op, long, long, long, const float*, const float*, float*);
-template void gemm(Op, Op, long, long, long, const double*, const double*, double*);
+template void gemm(Op, Op, long, long, long, const float*, const float*, float*, const float*);
+template void gemm(Op, Op, long, long, long, const double*, const double*, double*, const double*);
 
 }  // namespace xtgrad::blas

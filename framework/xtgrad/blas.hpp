@@ -9,9 +9,9 @@ namespace xtgrad::blas {
 /// Whether a matrix is used as it is stored, or transposed.
 enum class Op { plain, transposed };
 
-/// C (M, N) = op(A) (M, K) * op(B) (K, N), all row-major and contiguous; A is stored (M, K) if plain and
-/// (K, M) if transposed, B likewise. Throws if an extent is beyond an int.
-template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C);
+/// C (M, N) = op(A) (M, K) * op(B) (K, N), plus `bias` (N) in every row if there is one; all are row-major and contiguous.
+/// A is stored (M, K) if plain and (K, M) if transposed, B likewise. Throws if an extent is beyond an int.
+template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C, const T* bias = nullptr);
 
 /// The processor for which OpenBLAS has picked its kernels.
 const char* core_name();

@@ -114,7 +114,8 @@ void product(const Member& member, CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, long M,
   float* const to = C + first * ldc;
   const long rows = last - first, work = rows * N * K;
   if (work > 1 << 20 && (a == CblasNoTrans || work <= 1 << 28))
-    xtgrad::kernels::table<float>().matmul(a == CblasTrans, b == CblasTrans, rows, N, K, left, lda, B, ldb, to, ldc);
+    xtgrad::kernels::table<float>().matmul(a == CblasTrans, b == CblasTrans, rows, N, K, left, lda, B, ldb, nullptr, to,
+                                           ldc);
   else
     cblas_sgemm(CblasRowMajor, a, b, static_cast<int>(rows), static_cast<int>(N), static_cast<int>(K), 1, left,
                 static_cast<int>(lda), B, static_cast<int>(ldb), 0, to, static_cast<int>(ldc));

@@ -25,11 +25,13 @@ template <class T> struct Left {
   const T* at;
   long row, column;
 };
-// C, whose rows lie `stride` apart; with `add` the product is added to what is there.
+// C, whose rows lie `stride` apart. The product is added to the rows of `plus`, if there are any: a bias, which is always
+// the same row, or what C is so far.
 template <class T> struct Result {
   T* at;
   long stride;
-  bool add;
+  const T* plus;
+  long plus_stride;
 };
 
 // R rows and U registers of columns of C; rows of b lie `stride` apart.
@@ -51,8 +53,9 @@ XTGRAD_INLINE void tile(Columns columns, long K, Left<T> a, const T* b, long str
   for (unsigned long i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (unsigned long u = 0; u < U; ++u) {
-      T* const to = c.at + static_cast<long>(i) * c.stride + static_cast<long>(u) * size;
-      columns.keep(c.add ? columns.lanes(to) + sum[i][u] : sum[i][u], to);
+      const long row = static_cast<long>(i), column = static_cast<long>(u) * size;
+      columns.keep(c.plus == nullptr ? sum[i][u] : columns.lanes(c.plus + row * c.plus_stride + column) + sum[i][u],
+                   c.at + row * c.stride + column);
     }
 }
 
@@ -60,7 +63,12 @@ XTGRAD_INLINE void tile(Columns columns, long K, Left<T> a, const T* b, long str
 template <unsigned long R, unsigned long U, class T, class Columns>
 XTGRAD_INLINE void rows(Columns columns, long M, long K, Left<T> a, const T* b, long stride, Result<T> c) {
   constexpr long step = static_cast<long>(R);
-  for (; M >= step; M -= step, a.at += step * a.row, c.at += step * c.stride) tile<R, U>(columns, K, a, b, stride, c);
+  for (; M >= step; M -= step) {
+    tile<R, U>(columns, K, a, b, stride, c);
+    a.at += step * a.row;
+    c.at += step * c.stride;
+    if (c.plus != nullptr) c.plus += step * c.plus_stride;
+  }
   if constexpr (R > 1) rows<R / 2, U>(columns, M, K, a, b, stride, c);
 }
 
@@ -111,15 +119,16 @@ template <unsigned long U, class T, class Columns>
 
 template <class T>
 void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
-            T* C, long ldc) {
+            const T* bias, T* C, long ldc) {
   constexpr long size = Lanes<T>::size, most = kRegisters * size;
   for (long m = 0; m < M; m += kHeight)
     for (long k = 0; k < K; k += kDepth) {
       const long height = M - m < kHeight ? M - m : kHeight, depth = K - k < kDepth ? K - k : kDepth;
+      const T* const plus = k > 0 ? C + m * ldc : bias;
       const Left<T> a{transpose_a ? A + k * lda + m : A + m * lda + k, transpose_a ? 1 : lda, transpose_a ? lda : 1};
       const auto columns = [&]<unsigned long U>(auto which, long n, long count) {
         panel<U>(which, transpose_b, height, count, depth, a, transpose_b ? B + n * ldb + k : B + k * ldb + n, ldb,
-                 Result<T>{C + m * ldc + n, ldc, k > 0});
+                 Result<T>{C + m * ldc + n, ldc, plus == nullptr ? nullptr : plus + n, k > 0 ? ldc : 0});
       };
       long n = 0;
       // Four registers are two and two, not three and one.

@@ -1,4 +1,5 @@
-// One optimizer step for one parameter, as the update formulas of optim/ have it.
+// One optimizer step for one parameter, as the update formulas of optim/ have it. Each number is read and written once:
+// the compiler cannot know that the arrays do not overlap, and would read again what a line before has written.
 #include <cmath>
 
 #include "xtgrad/kernels/families.hpp"
@@ -13,14 +14,15 @@ template <class T> void sgd(long n, T* w, const T* g, T* v, const SgdStep& s) {
     for (long i = 0; i < n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
   } else if (s.nesterov) {
     for (long i = 0; i < n; ++i) {
-      const T gradient = g[i] + decay * w[i];
-      v[i] = momentum * v[i] + gradient;
-      w[i] -= lr * (gradient + momentum * v[i]);
+      const T gradient = g[i] + decay * w[i], velocity = momentum * v[i] + gradient;
+      w[i] -= lr * (gradient + momentum * velocity);
+      v[i] = velocity;
     }
   } else {
     for (long i = 0; i < n; ++i) {
-      v[i] = momentum * v[i] + intake * (g[i] + decay * w[i]);
-      w[i] -= lr * v[i];
+      const T velocity = momentum * v[i] + intake * (g[i] + decay * w[i]);
+      w[i] -= lr * velocity;
+      v[i] = velocity;
     }
   }
 }
@@ -33,10 +35,10 @@ template <class T> void adam(long n, T* w, const T* g, T* m, T* v, const AdamSte
   const T scale = static_cast<T>(1 / std::sqrt(s.correction2));
   for (long i = 0; i < n; ++i) {
     const T gradient = g[i] + penalty * w[i];
-    m[i] = beta1 * m[i] + rest1 * gradient;
-    v[i] = beta2 * v[i] + rest2 * gradient * gradient;
-    w[i] -= decay * w[i];
-    w[i] -= rate * m[i] / (std::sqrt(v[i]) * scale + eps);
+    const T first = beta1 * m[i] + rest1 * gradient, second = beta2 * v[i] + rest2 * gradient * gradient;
+    w[i] = w[i] - decay * w[i] - rate * first / (std::sqrt(second) * scale + eps);
+    m[i] = first;
+    v[i] = second;
   }
 }
 
@@ -44,10 +46,11 @@ template <class T> void rmsprop(long n, T* w, const T* g, T* square, T* v, const
   const T lr = static_cast<T>(s.lr), alpha = static_cast<T>(s.alpha), rest = static_cast<T>(1 - s.alpha);
   const T eps = static_cast<T>(s.eps), momentum = static_cast<T>(s.momentum), decay = static_cast<T>(s.weight_decay);
   for (long i = 0; i < n; ++i) {
-    const T gradient = g[i] + decay * w[i];
-    square[i] = alpha * square[i] + rest * gradient * gradient;
-    v[i] = momentum * v[i] + gradient / (std::sqrt(square[i]) + eps);
-    w[i] -= lr * v[i];
+    const T gradient = g[i] + decay * w[i], mean = alpha * square[i] + rest * gradient * gradient;
+    const T velocity = momentum * v[i] + gradient / (std::sqrt(mean) + eps);
+    w[i] -= lr * velocity;
+    square[i] = mean;
+    v[i] = velocity;
   }
 }
 

@@ -65,9 +65,10 @@ template <class T> struct Table {
   /// z (m, C) += row (C)
   void (*add_row)(long m, long C, const T* row, T* z);
 
-  /// C (M, N) = op(A) (M, K) op(B) (K, N) as in blas.hpp; rows of A as stored lie lda apart, those of B and C ldb and ldc
+  /// C (M, N) = op(A) (M, K) op(B) (K, N) + bias (N) as in blas.hpp, where bias may be null; rows of A as stored lie lda
+  /// apart, those of B and C ldb and ldc
   void (*matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
-                 T* C, long ldc);
+                 const T* bias, T* C, long ldc);
 
   /// x (m, C) -> shift, offset and sum of squared deviations m2, each (C)
   void (*batch_moments)(Extent e, const T* x, double* shift, double* offset, double* m2);

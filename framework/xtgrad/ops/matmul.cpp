@@ -1,6 +1,5 @@
 #include "xtgrad/ops/matmul.hpp"
 
-#include "xtgrad/kernels/table.hpp"
 #include "xtgrad/ops/reduce.hpp"
 #include "xtgrad/record.hpp"
 
@@ -43,8 +42,7 @@ template <class T> Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight,
   const std::size_t N = x.shape()[0], I = w[1], O = w[0];
   Array<T> z = empty_array<T>({N, O});
   blas::gemm(blas::Op::plain, blas::Op::transposed, static_cast<long>(N), static_cast<long>(O), static_cast<long>(I),
-             x.data(), weight.data(), z.data());
-  if (bias.defined()) kernels::table<T>().add_row(static_cast<long>(N), static_cast<long>(O), bias.data(), z.data());
+             x.data(), weight.data(), z.data(), bias.defined() ? bias.data() : nullptr);
   return record("linear", std::move(z), {&x, &weight, &bias}, [](Backward<T>& b) {
     if (b.needs(0)) b.add(0, matmul(b.dz(), b.input(1)));
     if (b.needs(1)) b.add(1, matmul(b.dz(), b.input(0), {.transpose_a = true}));

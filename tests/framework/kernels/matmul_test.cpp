@@ -23,11 +23,13 @@ void expect_product(const kernels::Table<T>& table, bool ta, bool tb, long M, lo
   const auto size = [](long a, long b) { return static_cast<std::size_t>(a * b); };
   const long lda = (ta ? M : K) + gap, ldb = (tb ? K : N) + gap, ldc = N + gap;
   const auto A = test::normal<T>(0, 1, size(ta ? K : M, lda), 1), B = test::normal<T>(0, 1, size(tb ? N : K, ldb), 2);
+  const auto bias = test::normal<T>(0, 1, static_cast<std::size_t>(N), 3);
+  const bool biased = K % 3 != 0;
   std::vector<T> C(size(M, ldc) + 1, 77);
-  table.matmul(ta, tb, M, N, K, A.data(), lda, B.data(), ldb, C.data(), ldc);
+  table.matmul(ta, tb, M, N, K, A.data(), lda, B.data(), ldb, biased ? bias.data() : nullptr, C.data(), ldc);
   for (long i = 0; i < M; ++i) {
     for (long j = 0; j < N; ++j) {
-      long double sum = 0, terms = 0;
+      long double sum = biased ? static_cast<long double>(bias[static_cast<std::size_t>(j)]) : 0, terms = std::abs(sum);
       for (long k = 0; k < K; ++k) {
         const long double term = static_cast<long double>(A[static_cast<std::size_t>(ta ? k * lda + i : i * lda + k)]) *
                                  static_cast<long double>(B[static_cast<std::size_t>(tb ? j * ldb + k : k * ldb + j)]);
@@ -36,7 +38,7 @@ void expect_product(const kernels::Table<T>& table, bool ta, bool tb, long M, lo
       }
       const long double error = std::abs(static_cast<long double>(C[static_cast<std::size_t>(i * ldc + j)]) - sum);
       ASSERT_LE(error,
-                static_cast<long double>(K) * static_cast<long double>(std::numeric_limits<T>::epsilon()) * terms)
+                static_cast<long double>(K + 1) * static_cast<long double>(std::numeric_limits<T>::epsilon()) * terms)
           << table.instruction_set << ": " << M << " x " << N << " x " << K << (ta ? " T" : " N") << (tb ? "T" : "N")
           << " at " << i << ", " << j;
     }
@@ -83,14 +85,14 @@ TYPED_TEST(MatmulKernel, HasTheSameBitsInEveryTile) {
     for (std::size_t n = 0; n < N; ++n) transposed[n * K + k] = B[k * N + n];
   for (const auto& table : test::instruction_sets<TypeParam>()) {
     std::vector<TypeParam> together(M * N), row(N), column(M);
-    table.matmul(false, false, M, N, K, A.data(), K, B.data(), N, together.data(), N);
+    table.matmul(false, false, M, N, K, A.data(), K, B.data(), N, nullptr, together.data(), N);
     for (std::size_t i = 0; i < M; ++i) {
-      table.matmul(false, true, 1, N, K, A.data() + i * K, K, transposed.data(), K, row.data(), N);
+      table.matmul(false, true, 1, N, K, A.data() + i * K, K, transposed.data(), K, nullptr, row.data(), N);
       EXPECT_TRUE(std::equal(row.begin(), row.end(), together.begin() + static_cast<long>(i * N)))
           << table.instruction_set << ", row " << i;
     }
     for (std::size_t n = 0; n < N; ++n) {
-      table.matmul(false, true, M, 1, K, A.data(), K, transposed.data() + n * K, K, column.data(), 1);
+      table.matmul(false, true, M, 1, K, A.data(), K, transposed.data() + n * K, K, nullptr, column.data(), 1);
       for (std::size_t i = 0; i < M; ++i) ASSERT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
     }
   }
