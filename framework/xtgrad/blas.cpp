@@ -19,17 +19,12 @@ extern "C" char* openblas_get_corename();
 namespace xtgrad::blas {
 namespace {
 
-// Our own kernel is the faster one up to so many multiply-adds; from kWorthSplitting on the threads share a product.
-constexpr long kSmall = 1 << 14, kLarge = 1 << 30, kWorthSplitting = 2'000'000;
-constexpr long kFewRows = 8;
+// For fewer rows a copy of a transposed B does not pay, unless the product is small.
+constexpr long kFewRows = 8, kSmall = 1 << 14;
+// From so many multiply-adds on the threads share a product, and for each kLarge it is cut into a piece more: OpenBLAS copies
+// an operand for each.
+constexpr long kWorthSplitting = 2'000'000, kLarge = 1L << 31;
 constexpr long kTile = 16;  // rows or columns that are computed together
-
-// OpenBLAS is better at large products, at those where it pays to copy A, too, and where a copy of all of B would serve
-// few rows.
-bool takes_blas(Op a, Op b, long M, long N, long K) {
-  const long work = M * N * K;
-  return work > (a == Op::transposed ? kLarge / 4 : kLarge) || (b == Op::transposed && M < kFewRows && work > kSmall);
-}
 
 cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxxblas::Trans; }
 
@@ -46,7 +41,8 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
   }
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
-  const bool own = !takes_blas(a, b, M, N, K);
+  const long work = M * N * K;
+  const bool own = work <= kernels::table<T>().matmul_limit && !(b == Op::transposed && M < kFewRows && work > kSmall);
   const long lda = a == Op::plain ? K : M, ldb = b == Op::plain ? N : K;
   const auto piece = [&](long row, long rows, long column, long columns) {
     const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);
@@ -58,8 +54,7 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
                   static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb), T(0), to,
                   static_cast<int>(N));
   };
-  // Two pieces, and of the largest products more: OpenBLAS copies an operand for each.
-  const long pieces = M * N * K < kWorthSplitting ? 1 : 2 + M * N * K / (2 * kLarge);
+  const long pieces = work < kWorthSplitting ? 1 : 2 + work / kLarge;
   // The longer side, in multiples of what is computed at a time.
   const long side = std::max(M, N), block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
   parallel_for(side, block, [&](long first, long last) {

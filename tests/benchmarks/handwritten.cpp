@@ -113,7 +113,7 @@ void product(const Member& member, CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, long M,
   const float* const left = A + first * (a == CblasNoTrans ? lda : 1);
   float* const to = C + first * ldc;
   const long rows = last - first, work = rows * N * K;
-  if (work > 1 << 20 && (a == CblasNoTrans || work <= 1 << 28))
+  if (work > 1 << 20 && work <= xtgrad::kernels::table<float>().matmul_limit)
     xtgrad::kernels::table<float>().matmul(a == CblasTrans, b == CblasTrans, rows, N, K, left, lda, B, ldb, nullptr, to,
                                            ldc);
   else

@@ -2,21 +2,26 @@
 //
 // Every element of C is the same chain of multiply-adds, in the order of k, with a rounded sum of its own for every
 // kDepth of them: the bits do not depend on the tile in which it falls, on the shape or on how B lies in memory.
-#include <utility>
+#include <type_traits>
 
 #include "xtgrad/kernels/lanes.hpp"
 
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
-// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A.
+// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A; and up to how
+// many multiply-adds OpenBLAS is not faster. With 16 registers its kernels, in assembly, are hard to beat.
 #if defined(XTGRAD_AVX512)
 constexpr unsigned long kRows = 8, kRegisters = 3;
+constexpr long kLimit = 1L << 30;
 #else
 constexpr unsigned long kRows = 4, kRegisters = 3;
+constexpr long kLimit = 1L << 18;
 #endif
 // A panel of B is so deep, and is multiplied with so many rows of A at a time: both stay in the second cache meanwhile.
 constexpr long kDepth = 512, kHeight = 512;
+// What is so many steps of k ahead is fetched: the rows of a matrix are too far apart for the processor to guess them.
+constexpr long kAhead = 16;
 // With fewer rows of C than this, copying B costs more than reading it where it lies.
 constexpr long kWorthCopying = 200;
 
@@ -43,6 +48,7 @@ XTGRAD_INLINE void tile(Columns columns, long K, Left<T> a, const T* b, long str
     for (unsigned long u = 0; u < U; ++u) sum[i][u] = Lanes<T>(0);
   for (long k = 0; k < K; ++k) {
     Lanes<T> row[U];
+    __builtin_prefetch(a.at + (k + kAhead) * a.column);
     for (unsigned long u = 0; u < U; ++u) row[u] = Lanes<T>::load(b + k * stride + static_cast<long>(u) * size);
     for (unsigned long i = 0; i < R; ++i) {
       const Lanes<T> left(a.at[static_cast<long>(i) * a.row + k * a.column]);
@@ -79,7 +85,11 @@ template <class T> XTGRAD_INLINE void transpose(long N, long K, long width, cons
   for (long first = 0; first < K; first += chunk)
     for (long n = 0; n < N; n += S) {
       const T* row[Row::size];
-      for (long i = 0; i < S; ++i) row[i] = B + (n + i < N ? n + i : N - 1) * ldb;
+      for (long i = 0; i < S; ++i) {
+        row[i] = B + (n + i < N ? n + i : N - 1) * ldb;
+        for (long line = 0; line < chunk * static_cast<long>(sizeof(T)); line += 64)
+          __builtin_prefetch(reinterpret_cast<const char*>(row[i] + first + chunk) + line);
+      }
       const long last = K - first < chunk ? K : first + chunk;
       long k = first;
       for (; k + S <= last; k += S) {
@@ -109,7 +119,10 @@ template <unsigned long U, class T, class Columns>
     transpose(N, K, width, B, ldb, b);
   } else if (std::is_same_v<Columns, Part> || M >= kWorthCopying) {
     for (long k = 0; k < K; ++k)
-      for (long u = 0; u < width; u += size) columns.lanes(B + k * ldb + u).store(b + k * width + u);
+      for (long u = 0; u < width; u += size) {
+        __builtin_prefetch(B + (k + kAhead) * ldb + u);
+        columns.lanes(B + k * ldb + u).store(b + k * width + u);
+      }
   } else {
     from = B;
     stride = ldb;
@@ -141,7 +154,10 @@ void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T*
 
 }  // namespace
 
-template <class T> void fill_matmul(Table<T>& table) { table.matmul = matmul<T>; }
+template <class T> void fill_matmul(Table<T>& table) {
+  table.matmul = matmul<T>;
+  table.matmul_limit = kLimit;
+}
 
 template void fill_matmul(Table<float>&);
 template void fill_matmul(Table<double>&);
