@@ -19,8 +19,6 @@ extern "C" char* openblas_get_corename();
 namespace xtgrad::blas {
 namespace {
 
-// For fewer rows a copy of a transposed B does not pay, unless the product is small.
-constexpr long kFewRows = 8, kSmall = 1 << 14;
 // From so many multiply-adds on the threads share a product, and for each kLarge it is cut into a piece more: OpenBLAS copies
 // an operand for each.
 constexpr long kWorthSplitting = 2'000'000, kLarge = 1L << 31;
@@ -41,8 +39,7 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
   }
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
-  const long work = M * N * K;
-  const bool own = work <= kernels::table<T>().matmul_limit && !(b == Op::transposed && M < kFewRows && work > kSmall);
+  const bool own = kernels::table<T>().matmul_pays(b == Op::transposed, M, N, K);
   const long lda = a == Op::plain ? K : M, ldb = b == Op::plain ? N : K;
   const auto piece = [&](long row, long rows, long column, long columns) {
     const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);
@@ -54,7 +51,7 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
                   static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb), T(0), to,
                   static_cast<int>(N));
   };
-  const long pieces = work < kWorthSplitting ? 1 : 2 + work / kLarge;
+  const long work = M * N * K, pieces = work < kWorthSplitting ? 1 : 2 + work / kLarge;
   // The longer side, in multiples of what is computed at a time.
   const long side = std::max(M, N), block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
   parallel_for(side, block, [&](long first, long last) {

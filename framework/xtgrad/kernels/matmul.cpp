@@ -9,14 +9,11 @@
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
-// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A; and up to how
-// many multiply-adds OpenBLAS is not faster. With 16 registers its kernels, in assembly, are hard to beat.
+// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A.
 #if defined(XTGRAD_AVX512)
 constexpr unsigned long kRows = 8, kRegisters = 3;
-constexpr long kLimit = 1L << 30;
 #else
 constexpr unsigned long kRows = 4, kRegisters = 3;
-constexpr long kLimit = 1L << 18;
 #endif
 // A panel of B is so deep, and is multiplied with so many rows of A at a time: both stay in the second cache meanwhile.
 constexpr long kDepth = 512, kHeight = 512;
@@ -152,11 +149,27 @@ void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T*
     }
 }
 
+template <class T> bool matmul_pays(bool transpose_b, long M, long N, long K) {
+#if defined(XTGRAD_AVX512)
+  constexpr long kLarge = 1L << 30;
+#else
+  constexpr long kLarge = 1L << 18;  // with 16 registers, kernels in assembly are hard to beat
+#endif
+  const long work = M * N * K;
+  if (work > kLarge) return false;
+  // All of B is transposed for the few rows.
+  if (transpose_b) return M >= 8 || work <= 1 << 14;
+  // OpenBLAS has kernels of its own for up to a million multiply-adds. They lose less to a last register with few columns.
+  constexpr long size = Lanes<T>::size;
+  const long idle = (N + size - 1) / size * size - N;
+  return 10 * idle <= N || work > 1'000'000;
+}
+
 }  // namespace
 
 template <class T> void fill_matmul(Table<T>& table) {
   table.matmul = matmul<T>;
-  table.matmul_limit = kLimit;
+  table.matmul_pays = matmul_pays<T>;
 }
 
 template void fill_matmul(Table<float>&);

@@ -69,7 +69,8 @@ template <class T> struct Table {
   /// apart, those of B and C ldb and ldc
   void (*matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
                  const T* bias, T* C, long ldc);
-  long matmul_limit;  ///< with more multiply-adds than this OpenBLAS is faster
+  /// Whether that is faster than OpenBLAS: as measured, on processors that have these instructions.
+  bool (*matmul_pays)(bool transpose_b, long M, long N, long K);
 
   /// x (m, C) -> shift, offset and sum of squared deviations m2, each (C)
   void (*batch_moments)(Extent e, const T* x, double* shift, double* offset, double* m2);
