@@ -69,7 +69,6 @@ template <class T> class Walk {
     mark(root.node());
   }
   Walk(const Walk&) = delete;
-  Walk& operator=(const Walk&) = delete;
   ~Walk() {
     for (Node<T>* node : queue_) node->drop();
   }

@@ -32,14 +32,12 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
   static const bool one_thread = (openblas_set_num_threads(1), true);
   static_cast<void>(one_thread);
   if (M == 0 || N == 0) return;
-  if (K == 0) {
-    std::fill_n(C, M * N, T(0));
-    if (bias != nullptr) kernels::table<T>().add_row(M, N, bias, C);
-    return;
-  }
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
-  const bool own = kernels::table<T>().matmul_pays(b == Op::transposed, M, N, K);
+  const bool own = K > 0 && kernels::table<T>().matmul_pays(b == Op::transposed, M, N, K);
+  if (!own && (bias != nullptr || K == 0))
+    for (long i = 0; i < M; ++i) bias == nullptr ? std::fill_n(C + i * N, N, T(0)) : std::copy_n(bias, N, C + i * N);
+  if (K == 0) return;
   const long lda = a == Op::plain ? K : M, ldb = b == Op::plain ? N : K;
   const auto piece = [&](long row, long rows, long column, long columns) {
     const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);
@@ -48,8 +46,8 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
       return kernels::table<T>().matmul(a == Op::transposed, b == Op::transposed, rows, columns, K, left, lda, right,
                                         ldb, bias == nullptr ? nullptr : bias + column, to, N);
     cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(rows), static_cast<int>(columns),
-                  static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb), T(0), to,
-                  static_cast<int>(N));
+                  static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb),
+                  bias == nullptr ? T(0) : T(1), to, static_cast<int>(N));
   };
   const long work = M * N * K, pieces = work < kWorthSplitting ? 1 : 2 + work / kLarge;
   // The longer side, in multiples of what is computed at a time.
@@ -60,7 +58,6 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
     else
       piece(first, last - first, 0, N);
   });
-  if (!own && bias != nullptr) kernels::table<T>().add_row(M, N, bias, C);
 }
 
 const char* core_name() { return openblas_get_corename(); }

@@ -27,12 +27,12 @@ template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
 
   InlineVector() noexcept : values_{} {}
   explicit InlineVector(size_type size, V value = 0) : InlineVector() {
-    set_size(size);
+    resize(size);
     if (value != 0) std::fill_n(values_.data(), size, value);
   }
   InlineVector(std::initializer_list<V> values) : InlineVector(values.begin(), values.end()) {}
   template <std::forward_iterator It> InlineVector(It first, It last) : InlineVector() {
-    set_size(static_cast<size_type>(std::distance(first, last)));
+    resize(static_cast<size_type>(std::distance(first, last)));
     std::transform(first, last, values_.data(), [](auto value) { return static_cast<V>(value); });
   }
   /// From another container of numbers, such as the shape of an xt::xarray.
@@ -45,13 +45,14 @@ template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
     return *this;
   }
 
+  /// Numbers that are new are not initialised.
   void resize(size_type size) {
-    const size_type before = size_;
-    set_size(size);
-    for (size_type i = before; i < size; ++i) values_[i] = 0;
+    if (size > kMaxRank) [[unlikely]]
+      fail_rank(size);
+    size_ = size;
   }
   void push_back(V value) {
-    set_size(size_ + 1);
+    resize(size_ + 1);
     values_[size_ - 1] = value;
   }
 
@@ -74,11 +75,6 @@ template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
     values_[0] = other.values_[0];
     values_[1] = other.values_[1];
     for (size_type i = 2; i < size_; ++i) values_[i] = other.values_[i];
-  }
-  void set_size(size_type size) {
-    if (size > kMaxRank) [[unlikely]]
-      fail_rank(size);
-    size_ = size;
   }
 
   size_type size_ = 0;

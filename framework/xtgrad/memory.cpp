@@ -4,7 +4,6 @@
 #include <array>
 #include <atomic>
 #include <bit>
-#include <cstdint>
 #include <limits>
 #include <mutex>
 #include <new>
@@ -40,18 +39,6 @@ constexpr SizeClass size_class(std::size_t bytes) {
   const auto shift = static_cast<std::size_t>(std::bit_width(lines - 1)) - 3;
   const std::size_t quarters = ((lines - 1) >> shift) + 1;  // 5 to 8
   return {4 * shift + quarters - 1, (quarters << shift) * kAlignment};
-}
-
-// The indices of the small classes, by cache lines: nearly every request is one of these.
-constexpr auto kSmall = [] {
-  std::array<std::uint8_t, 65> index{};
-  for (std::size_t lines = 0; lines < index.size(); ++lines)
-    index[lines] = static_cast<std::uint8_t>(size_class(lines * kAlignment).index);
-  return index;
-}();
-std::size_t class_index(std::size_t bytes) {
-  const std::size_t lines = (bytes + kAlignment - 1) / kAlignment;
-  return lines < kSmall.size() ? kSmall[lines] : size_class(bytes).index;
 }
 
 // A free block holds the links of the lists it is on. `next_batch` and `batch` matter in the first block of a
@@ -152,7 +139,7 @@ std::size_t limit_of(std::size_t bytes) { return std::clamp<std::size_t>((std::s
 void* allocate(std::size_t bytes) {
   if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
   if constexpr (!kPooled) return from_system(bytes);
-  FreeList& list = free_lists[class_index(bytes)];
+  FreeList& list = free_lists[size_class(bytes).index];
   Block* block = list.head;
   if (block == nullptr) [[unlikely]]
     block = refill(bytes, list);
@@ -163,7 +150,7 @@ void* allocate(std::size_t bytes) {
 
 void deallocate(void* pointer, std::size_t bytes) noexcept {
   if constexpr (!kPooled) return ::operator delete(pointer, kAlign);
-  FreeList& list = free_lists[class_index(bytes)];
+  FreeList& list = free_lists[size_class(bytes).index];
   auto* const block = static_cast<Block*>(pointer);
   block->next = list.head;
   list.head = block;

@@ -10,10 +10,13 @@ namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
 // Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A.
+// And with how many multiply-adds OpenBLAS is faster: with 16 registers, kernels in assembly are hard to beat.
 #if defined(XTGRAD_AVX512)
 constexpr unsigned long kRows = 8, kRegisters = 3;
+constexpr long kLarge = 1L << 30;
 #else
 constexpr unsigned long kRows = 4, kRegisters = 3;
+constexpr long kLarge = 1L << 18;
 #endif
 // A panel of B is so deep, and is multiplied with so many rows of A at a time: both stay in the second cache meanwhile.
 constexpr long kDepth = 512, kHeight = 512;
@@ -28,7 +31,7 @@ template <class T> struct Left {
   long row, column;
 };
 // C, whose rows lie `stride` apart. The product is added to the rows of `plus`, if there are any: a bias, which is always
-// the same row, or what C is so far.
+// the same row, or what C is so far. Without any, their stride is 0.
 template <class T> struct Result {
   T* at;
   long stride;
@@ -70,7 +73,7 @@ XTGRAD_INLINE void rows(Columns columns, long M, long K, Left<T> a, const T* b, 
     tile<R, U>(columns, K, a, b, stride, c);
     a.at += step * a.row;
     c.at += step * c.stride;
-    if (c.plus != nullptr) c.plus += step * c.plus_stride;
+    c.plus += step * c.plus_stride;
   }
   if constexpr (R > 1) rows<R / 2, U>(columns, M, K, a, b, stride, c);
 }
@@ -78,14 +81,13 @@ XTGRAD_INLINE void rows(Columns columns, long M, long K, Left<T> a, const T* b, 
 // N rows of B (N, K) -> b (K, width), a square of 16 bytes by 16 at a time. Columns that fill up a square repeat the last.
 template <class T> XTGRAD_INLINE void transpose(long N, long K, long width, const T* B, long ldb, T* b) {
   using Row = xsimd::make_sized_batch_t<T, 16 / sizeof(T)>;
-  constexpr long S = static_cast<long>(Row::size), chunk = 32;
+  constexpr long S = static_cast<long>(Row::size), line = 64 / sizeof(T), chunk = 2 * line;
   for (long first = 0; first < K; first += chunk)
     for (long n = 0; n < N; n += S) {
       const T* row[Row::size];
       for (long i = 0; i < S; ++i) {
         row[i] = B + (n + i < N ? n + i : N - 1) * ldb;
-        for (long line = 0; line < chunk * static_cast<long>(sizeof(T)); line += 64)
-          __builtin_prefetch(reinterpret_cast<const char*>(row[i] + first + chunk) + line);
+        for (const long ahead : {chunk, chunk + line}) __builtin_prefetch(row[i] + first + ahead);
       }
       const long last = K - first < chunk ? K : first + chunk;
       long k = first;
@@ -110,21 +112,13 @@ template <unsigned long U, class T, class Columns>
                              Result<T> c) {
   constexpr long size = Lanes<T>::size, width = U * size;
   alignas(sizeof(Lanes<T>)) T b[kDepth * U * Lanes<T>::Batch::size];
-  const T* from = b;
-  long stride = width;
-  if (transpose_b) {
+  const bool copied = transpose_b || std::is_same_v<Columns, Part> || M >= kWorthCopying;
+  if (transpose_b)
     transpose(N, K, width, B, ldb, b);
-  } else if (std::is_same_v<Columns, Part> || M >= kWorthCopying) {
-    for (long k = 0; k < K; ++k)
-      for (long u = 0; u < width; u += size) {
-        __builtin_prefetch(B + (k + kAhead) * ldb + u);
-        columns.lanes(B + k * ldb + u).store(b + k * width + u);
-      }
-  } else {
-    from = B;
-    stride = ldb;
-  }
-  rows<U == 1 ? 8 : kRows, U>(columns, M, K, a, from, stride, c);
+  else
+    for (long k = 0; copied && k < K; ++k)
+      for (long u = 0; u < width; u += size) columns.lanes(B + k * ldb + u).store(b + k * width + u);
+  rows<U == 1 ? 8 : kRows, U>(columns, M, K, a, copied ? b : B, copied ? width : ldb, c);
 }
 
 template <class T>
@@ -150,11 +144,6 @@ void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T*
 }
 
 template <class T> bool matmul_pays(bool transpose_b, long M, long N, long K) {
-#if defined(XTGRAD_AVX512)
-  constexpr long kLarge = 1L << 30;
-#else
-  constexpr long kLarge = 1L << 18;  // with 16 registers, kernels in assembly are hard to beat
-#endif
   const long work = M * N * K;
   if (work > kLarge) return false;
   // All of B is transposed for the few rows.

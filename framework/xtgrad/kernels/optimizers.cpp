@@ -12,16 +12,10 @@ template <class T> void sgd(long n, T* w, const T* g, T* v, const SgdStep& s) {
   const T decay = static_cast<T>(s.weight_decay);
   if (v == nullptr) {
     for (long i = 0; i < n; ++i) w[i] -= lr * (g[i] + decay * w[i]);
-  } else if (s.nesterov) {
-    for (long i = 0; i < n; ++i) {
-      const T gradient = g[i] + decay * w[i], velocity = momentum * v[i] + gradient;
-      w[i] -= lr * (gradient + momentum * velocity);
-      v[i] = velocity;
-    }
   } else {
     for (long i = 0; i < n; ++i) {
-      const T velocity = momentum * v[i] + intake * (g[i] + decay * w[i]);
-      w[i] -= lr * velocity;
+      const T gradient = g[i] + decay * w[i], velocity = momentum * v[i] + intake * gradient;
+      w[i] -= lr * (s.nesterov ? gradient + momentum * velocity : velocity);
       v[i] = velocity;
     }
   }

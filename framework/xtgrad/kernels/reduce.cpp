@@ -8,11 +8,6 @@ template <class T> void add_to(long n, const T* x, T* z) {
   for (long i = 0; i < n; ++i) z[i] += x[i];
 }
 
-template <class T> void add_row(long m, long C, const T* row, T* z) {
-  for (long n = 0; n < m; ++n, z += C)
-    for (long c = 0; c < C; ++c) z[c] += row[c];
-}
-
 // Values are added in double, in eight interleaved partial sums that are then added pairwise.
 template <class T> double sum_run(long n, const T* x) {
   constexpr long kPartial = 8;
@@ -52,7 +47,6 @@ template <class T> void sum(long outer, long reduced, long inner, const T* x, do
 
 template <class T> void fill_reduce(Table<T>& table) {
   table.add_to = add_to<T>;
-  table.add_row = add_row<T>;
   table.sum = sum<T>;
 }
 

@@ -62,8 +62,6 @@ template <class T> struct Table {
   void (*add_to)(long n, const T* x, T* z);
   /// sums (outer, inner) of x (outer, reduced, inner) over its middle axis, in double
   void (*sum)(long outer, long reduced, long inner, const T* x, double* sums);
-  /// z (m, C) += row (C)
-  void (*add_row)(long m, long C, const T* row, T* z);
 
   /// C (M, N) = op(A) (M, K) op(B) (K, N) + bias (N) as in blas.hpp, where bias may be null; rows of A as stored lie lda
   /// apart, those of B and C ldb and ldc

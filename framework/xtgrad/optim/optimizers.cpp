@@ -13,6 +13,9 @@
 namespace xtgrad {
 namespace {
 
+template <class Options>
+concept AdamLike = std::is_same_v<Options, AdamOptions> || std::is_same_v<Options, AdamWOptions>;
+
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 void check_option(const char* who, const char* name, double value, double limit = kNoLimit) {
@@ -26,14 +29,12 @@ void check_options(const SGDOptions& o) {
   check(!o.nesterov || (o.momentum > 0 && o.dampening == 0),
         "SGD: nesterov needs a momentum above 0 and no dampening, got {} and {}", o.momentum, o.dampening);
 }
-template <class Options> void check_adam_options(const Options& o) {
+template <AdamLike Options> void check_options(const Options& o) {
   check_option(o.name, "beta1", o.beta1, 1);
   check_option(o.name, "beta2", o.beta2, 1);
   check_option(o.name, "eps", o.eps);
   check_option(o.name, "weight_decay", o.weight_decay);
 }
-void check_options(const AdamOptions& o) { check_adam_options(o); }
-void check_options(const AdamWOptions& o) { check_adam_options(o); }
 void check_options(const RMSpropOptions& o) {
   check_option(o.name, "alpha", o.alpha, 1);
   check_option(o.name, "eps", o.eps);
@@ -67,24 +68,18 @@ template <class T> void update(OptimizerSlot<T>& slot, const SGDOptions& o) {
   });
 }
 
-template <class T, class Options>
-void update_adam(OptimizerSlot<T>& slot, const Options& o, double penalty, double decay) {
+template <class T, AdamLike Options> void update(OptimizerSlot<T>& slot, const Options& o) {
+  constexpr bool decoupled = std::is_same_v<Options, AdamWOptions>;
   const double t = static_cast<double>(slot.step);
   const kernels::AdamStep step{.lr = o.lr,
                                .beta1 = o.beta1,
                                .beta2 = o.beta2,
                                .eps = o.eps,
-                               .penalty = penalty,
-                               .decay = decay,
+                               .penalty = decoupled ? 0 : o.weight_decay,
+                               .decay = decoupled ? o.lr * o.weight_decay : 0,
                                .correction1 = 1 - std::pow(o.beta1, t),
                                .correction2 = 1 - std::pow(o.beta2, t)};
   for_blocks(slot, [&](long n, T* w, const T* g, T* m, T* v) { kernels::table<T>().adam(n, w, g, m, v, step); });
-}
-template <class T> void update(OptimizerSlot<T>& slot, const AdamOptions& o) {
-  update_adam(slot, o, o.weight_decay, 0);
-}
-template <class T> void update(OptimizerSlot<T>& slot, const AdamWOptions& o) {
-  update_adam(slot, o, 0, o.lr * o.weight_decay);
 }
 
 template <class T> void update(OptimizerSlot<T>& slot, const RMSpropOptions& o) {

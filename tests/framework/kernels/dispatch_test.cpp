@@ -14,7 +14,8 @@ template <class T> void expect_complete(const kernels::Table<T>& table) {
   for (const kernels::Elementwise<T>& op : table.elementwise) EXPECT_NE(op.value, nullptr);
   EXPECT_NE(table.add_to, nullptr);
   EXPECT_NE(table.sum, nullptr);
-  EXPECT_NE(table.add_row, nullptr);
+  EXPECT_NE(table.matmul, nullptr);
+  EXPECT_NE(table.matmul_pays, nullptr);
   EXPECT_NE(table.batch_moments, nullptr);
   EXPECT_NE(table.batch_norm, nullptr);
   EXPECT_NE(table.batch_norm_sums, nullptr);

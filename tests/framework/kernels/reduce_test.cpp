@@ -78,18 +78,5 @@ TYPED_TEST(Reduce, AddToAddsAndWritesNothingElse) {
     }
 }
 
-TYPED_TEST(Reduce, AddRowAddsToEveryRow) {
-  using T = TypeParam;
-  for (const auto& table : test::instruction_sets<T>())
-    for (const std::size_t m : {0U, 1U, 2U, 5U})
-      for (std::size_t C = 0; C <= 35; ++C) {
-        const auto row = test::normal<T>(0, 1, C, 1), before = test::normal<T>(0, 1, m * C + 1, 2);
-        std::vector<T> z = before;
-        table.add_row(static_cast<long>(m), static_cast<long>(C), row.data(), z.data());
-        for (std::size_t i = 0; i < m * C; ++i) ASSERT_EQ(z[i], before[i] + row[i % C]) << m << " x " << C;
-        ASSERT_EQ(z[m * C], before[m * C]);
-      }
-}
-
 }  // namespace
 }  // namespace xtgrad
