@@ -1,8 +1,9 @@
-// The floor: what the cases cost without autograd, as loops over registers of floats and OpenBLAS's products.
+// The floor: what the cases cost without autograd, as loops over registers of floats, and products by OpenBLAS or by the
+// library's kernel, whichever is faster.
 //
 // Nothing is allocated in a step, gradients are overwritten, and what can be done in one pass over memory is. A bias
 // before a BatchNorm1d only moves the running mean, so that only that is given it. Weights lie as (inputs, outputs), whose
-// product with the inputs OpenBLAS computes faster than that with their transpose. Rows of activations lie an odd number
+// product with the inputs is faster than that with their transpose. Rows of activations lie an odd number
 // of cache lines apart, so that a column of them does not fall into one set of the cache, and are padded with zeros to
 // whole registers, so that loops have no rest. With threads, each does its share of every product and loop.
 #include <cblas.h>
@@ -105,7 +106,7 @@ template <class F> void together(bool worthwhile, F body) {
   body(Member{omp_get_thread_num(), omp_get_num_threads()});
 }
 
-// C (M, N) = op(A) op(B); the rows of C are shared. By OpenBLAS or by the library's kernel, whichever is the faster one.
+// C (M, N) = op(A) op(B); the rows of C are shared.
 void product(const Member& member, CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, long M, long N, long K, const float* A,
              long lda, const float* B, long ldb, float* C, long ldc) {
   const auto [first, last] = member.share(M);
