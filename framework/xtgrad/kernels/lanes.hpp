@@ -49,10 +49,12 @@ template <class T> struct Lanes {
   }
   XTGRAD_INLINE friend Lanes sqrt(const Lanes& x) { return xsimd::sqrt(x.v); }
   XTGRAD_INLINE friend Lanes exp(const Lanes& x) {
-    // xsimd 8.1 gives inf and 0 too early at the two ends of the range.
-    constexpr T low = sizeof(T) == 4 ? T(-87) : T(-708), high = sizeof(T) == 4 ? T(88) : T(709);
-    return lane_by_lane(xsimd::exp(x.v), x.v, (x.v < Batch(low)) | (x.v > Batch(high)),
-                        [](T value) { return std::exp(value); });
+    // xsimd 8.1 gives 0 below `low` and inf above `high`, which is too early by that to `zero` and `infinite`.
+    constexpr bool single = sizeof(T) == 4;
+    constexpr T zero = single ? T(-104) : T(-746), low = single ? T(-87) : T(-708);
+    constexpr T high = single ? T(88) : T(709), infinite = single ? T(89) : T(710);
+    const Mask rare = ((x.v > Batch(zero)) & (x.v < Batch(low))) | ((x.v > Batch(high)) & (x.v < Batch(infinite)));
+    return lane_by_lane(xsimd::exp(x.v), x.v, rare, [](T value) { return std::exp(value); });
   }
   XTGRAD_INLINE friend Lanes log(const Lanes& x) {
     // xsimd 8.1 knows no subnormal numbers.
