@@ -47,27 +47,22 @@ template <class T> Array<T> summed(const Array<T>& x, const Shape& kept, const S
   return z;
 }
 
-// The shape of x with extent 1 at the given axes.
-Shape kept_shape(const char* op, const Shape& shape, const Axes& axes) {
-  Shape kept = shape;
-  memory::InlineVector<bool> named(shape.size(), false);
-  for (const std::ptrdiff_t axis : axes) {
-    const std::size_t a = normalise_axis(op, axis, shape.size());
-    check(!named[a], "{}: axis {} is named twice", op, axis);
-    named[a] = true;
-    kept[a] = 1;
-  }
-  return kept;
-}
+// A shape with extent 1 at the given axes, and without these axes.
+struct Reduced {
+  Shape kept, rest;
 
-Shape without(const Shape& shape, const Axes& axes) {
-  memory::InlineVector<bool> named(shape.size(), false);
-  for (const std::ptrdiff_t axis : axes) named[normalise_axis("sum", axis, shape.size())] = true;
-  Shape rest;
-  for (std::size_t a = 0; a < shape.size(); ++a)
-    if (!named[a]) rest.push_back(shape[a]);
-  return rest;
-}
+  Reduced(const char* op, const Shape& shape, const Axes& axes) : kept(shape) {
+    memory::InlineVector<bool> named(shape.size(), false);
+    for (const std::ptrdiff_t axis : axes) {
+      const std::size_t a = normalise_axis(op, axis, shape.size());
+      check(!named[a], "{}: axis {} is named twice", op, axis);
+      named[a] = true;
+      kept[a] = 1;
+    }
+    for (std::size_t a = 0; a < shape.size(); ++a)
+      if (!named[a]) rest.push_back(shape[a]);
+  }
+};
 
 // The sum down to `kept`, which has as many axes as x, in another shape of the same size.
 template <class T> Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept, const Shape& named) {
@@ -78,8 +73,8 @@ template <class T> Tensor<T> sum_kept(const Tensor<T>& x, const Shape& kept, con
 }  // namespace
 
 template <class T> Tensor<T> sum(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
-  const Shape kept = kept_shape("sum", x.shape(), axes);
-  return sum_kept(x, kept, options.keepdims ? kept : without(x.shape(), axes));
+  const Reduced reduced("sum", x.shape(), axes);
+  return sum_kept(x, reduced.kept, options.keepdims ? reduced.kept : reduced.rest);
 }
 
 template <class T> Tensor<T> sum(const Tensor<T>& x) { return sum_to(x, {}); }
@@ -99,7 +94,7 @@ template <class T> Tensor<T> var(const Tensor<T>& x, const Axes& axes, bool bias
 }
 
 template <class T> Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOptions options) {
-  const Shape kept = kept_shape("max", x.shape(), axes);
+  const auto& [kept, rest] = Reduced("max", x.shape(), axes);
   check(x.size() > 0 || size_of(kept) == 0, "max: no values along an axis of the shape {}", x.shape());
   Array<T> z = full_array<T>(kept, -std::numeric_limits<T>::infinity());
   for_each_run(x.shape(), {&x.shape(), &kept}, [&](const Run<2>& run) {
@@ -118,7 +113,7 @@ template <class T> Tensor<T> max(const Tensor<T>& x, const Axes& axes, ReduceOpt
     }
     b.add(0, b.dz() * share);
   });
-  return options.keepdims ? result : reshape(result, without(x.shape(), axes));
+  return options.keepdims ? result : reshape(result, rest);
 }
 
 template <class T> Labels argmax(const Tensor<T>& x) {

@@ -1,6 +1,7 @@
 #include "xtgrad/layers/module.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <mutex>
 #include <set>
@@ -42,11 +43,6 @@ template <class T> class Members final : public Visitor<T> {
  private:
   std::string prefix_;
 };
-
-std::string padded(std::string text, std::size_t width) {
-  text.resize(std::max(text.size(), width), ' ');
-  return text;
-}
 
 }  // namespace
 
@@ -175,10 +171,7 @@ template <class T> std::string summary(Module<T>& net, const Shape& row) {
     net(Tensor<T>::zeros(input));
   }
 
-  struct Line {
-    std::string layer, shape, parameters;
-  };
-  std::vector<Line> lines{{"layer", "output", "parameters"}};
+  std::vector<std::array<std::string, 3>> lines{{"layer", "output", "parameters"}};
   for (std::size_t i = 0; i < members.modules.size(); ++i) {
     const auto& [path, module] = members.modules[i];
     const auto depth = path.empty() ? 0 : 1 + std::count(path.begin(), path.end(), '.');
@@ -186,17 +179,12 @@ template <class T> std::string summary(Module<T>& net, const Shape& row) {
     lines.push_back({std::string(2 * static_cast<std::size_t>(depth), ' ') + last + module->name(), shapes[i],
                      std::to_string(module->parameter_count())});
   }
-
   std::size_t widths[3] = {};
-  for (const Line& line : lines) {
-    widths[0] = std::max(widths[0], line.layer.size());
-    widths[1] = std::max(widths[1], line.shape.size());
-    widths[2] = std::max(widths[2], line.parameters.size());
-  }
+  for (const auto& line : lines)
+    for (std::size_t i = 0; i < 3; ++i) widths[i] = std::max(widths[i], line[i].size());
   std::string text;
-  for (const Line& line : lines)
-    text += padded(line.layer, widths[0]) + "  " + padded(line.shape, widths[1]) + "  " +
-            std::string(widths[2] - line.parameters.size(), ' ') + line.parameters + "\n";
+  for (const auto& [layer, output, count] : lines)
+    text += fmt::format("{:<{}}  {:<{}}  {:>{}}\n", layer, widths[0], output, widths[1], count, widths[2]);
   return text;
 }
 
