@@ -1,6 +1,5 @@
 #include "xtgrad/parallel.hpp"
 
-#include <algorithm>
 #include <atomic>
 
 #include "xtgrad/check.hpp"
@@ -21,10 +20,6 @@ void set_num_threads(int count) {
 
 void detail::parallel_for(long n, long block, void (*call)(void* body, long first, long last), void* body) {
   const long blocks = (n + block - 1) / block;
-  if (num_threads() == 1 || blocks <= 1) {
-    for (long i = 0; i < blocks; ++i) call(body, i * block, std::min(n, (i + 1) * block));
-    return;
-  }
 #pragma omp parallel for schedule(static) num_threads(num_threads())
   for (long i = 0; i < blocks; ++i) call(body, i * block, std::min(n, (i + 1) * block));
 }
