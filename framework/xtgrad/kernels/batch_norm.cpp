@@ -24,7 +24,6 @@ struct alignas(64) Slice {
     for (long c = 0; c < width; ++c) at[c] = value(c);
     for (long c = width; c < width + D::size; ++c) at[c] = 0;
   }
-  explicit Slice(long width) : Slice(width, [](long) { return 0.0; }) {}
   XTGRAD_INLINE D operator()(long c) const { return D::load(at + c); }
   XTGRAD_INLINE double operator[](long c) const { return at[c]; }
 };
@@ -43,7 +42,7 @@ template <long Group, class Body> XTGRAD_INLINE void for_each_group(long m, long
   }
 }
 
-// a = sum(u), b = sum(u * v) over the rows, with term(registers, row, channel, u, v).
+// a += sum(u), b += sum(u * v) over the rows, with term(registers, row, channel, u, v).
 template <class Term> struct SumPairs {
   const Term& term;
   double *a, *b;
@@ -66,19 +65,19 @@ template <class Term> struct SumPairs {
       for (long n = 0; n < rows; ++n) add(n);
     for (long k = 0; k < static_cast<long>(U); ++k) {
       const long i = c + k * D::size;
-      (D::load(a + i) + sum_a[k]).store(a + i);
-      (D::load(b + i) + sum_b[k]).store(b + i);
+      registers.keep(registers.lanes(a + i) + sum_a[k], a + i);
+      registers.keep(registers.lanes(b + i) + sum_b[k], b + i);
     }
   }
 };
-template <class Term> XTGRAD_INLINE void sum_pairs(long m, long width, Slice& a, Slice& b, const Term& term) {
-  for_each_group<kGroup>(m, width, SumPairs<Term>{term, a.at, b.at});
+template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double* a, double* b, const Term& term) {
+  for_each_group<kGroup>(e.last - e.first, width, SumPairs<Term>{term, a, b});
 }
 
 // to = value(registers, row, channel) for every row.
 template <class T, class Value> struct Map {
   const Value& value;
-  Extent e;
+  long C;
   T* to;
 
   template <unsigned long U, class Registers>
@@ -86,20 +85,20 @@ template <class T, class Value> struct Map {
     for (long n = first; n < first + rows; ++n)
       for (long k = 0; k < static_cast<long>(U); ++k) {
         const long i = c + k * D::size;
-        registers.store(value(registers, n, i), to + n * e.C + i);
+        registers.store(value(registers, n, i), to + n * C + i);
       }
   }
 };
 template <class T, class Value> XTGRAD_INLINE void map(Extent e, long width, T* to, const Value& value) {
-  for_each_group<kMapGroup>(e.m, width, Map<T, Value>{value, e, to});
+  for_each_group<kMapGroup>(e.last - e.first, width, Map<T, Value>{value, e.C, to + e.first * e.C});
 }
 
-// Rows of x, from channel c0 on.
+// The rows of e, from channel c0 on.
 template <class T> struct Rows {
   const T* x;
   long C;
 
-  XTGRAD_INLINE Rows(const T* array, Extent e, long c0) : x(array + c0), C(e.C) {}
+  XTGRAD_INLINE Rows(const T* array, Extent e, long c0) : x(array + e.first * e.C + c0), C(e.C) {}
   template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long n, long i) const {
     return registers.load(x + n * C + i);
   }
@@ -129,34 +128,17 @@ template <class T> XTGRAD_INLINE double value_or(const T* values, long c, double
   return values == nullptr ? otherwise : static_cast<double>(values[c]);
 }
 
-// Calls body(first channel, width) for the slices of e.
+// Calls body(first channel, width) for all slices.
 template <class Body> XTGRAD_INLINE void for_each_slice(Extent e, Body body) {
-  for (long c0 = e.first; c0 < e.last; c0 += kSlice) body(c0, least(kSlice, e.last - c0));
+  for (long c0 = 0; c0 < e.C; c0 += kSlice) body(c0, least(kSlice, e.C - c0));
 }
 
-template <class T> void batch_moments(Extent e, const T* x, double* shift, double* offset, double* m2) {
-  const double count = static_cast<double>(e.m);
+template <class T> void batch_moments(Extent e, const T* x, const double* shift, double* sum, double* squares) {
   for_each_slice(e, [=](long c0, long width) {
     const Rows<T> rows(x, e, c0);
-    const Slice first(width, [=](long c) { return static_cast<double>(x[c0 + c]); });
-    Slice sum(width), squares(width);
-    sum_pairs(e.m, width, sum, squares,
-              [&](auto registers, long n, long i, D& u, D& v) { u = v = rows(registers, n, i) - first(i); });
-    for (long c = 0; c < width; ++c) {
-      shift[c0 + c] = first[c];
-      offset[c0 + c] = sum[c] / count;
-      const double rest = squares[c] - sum[c] * offset[c0 + c];
-      m2[c0 + c] = rest < 0 ? 0 : rest;
-    }
-    // For float that is exact enough. In double the subtraction may cost digits: a second pass takes the deviations from
-    // the mean itself, corrected for the mean's own rounding (Chan, Golub and LeVeque 1983).
-    if constexpr (!kShiftOnly<T>) {
-      const Centred<T> centred(x, e, shift, offset, c0, width);
-      Slice residue(width), deviations(width);
-      sum_pairs(e.m, width, residue, deviations,
-                [&](auto registers, long n, long i, D& u, D& v) { u = v = centred(registers, n, i); });
-      for (long c = 0; c < width; ++c) m2[c0 + c] = deviations[c] - residue[c] * residue[c] / count;
-    }
+    const Slice origin(width, [=](long c) { return shift[c0 + c]; });
+    sum_pairs(e, width, sum + c0, squares + c0,
+              [&](auto registers, long n, long i, D& u, D& v) { u = v = rows(registers, n, i) - origin(i); });
   });
 }
 
@@ -175,15 +157,12 @@ void batch_norm_sums(Extent e, const T* x, const T* dy, Channels stats, double* 
   for_each_slice(e, [=](long c0, long width) {
     const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
     const Rows<T> rows(dy, e, c0);
-    Slice plain(width), weighted(width);
-    sum_pairs(e.m, width, plain, weighted, [&](auto registers, long n, long i, D& u, D& v) {
+    double *const plain = sum_dy + c0, *const weighted = sum_dy_xhat + c0;
+    sum_pairs(e, width, plain, weighted, [&](auto registers, long n, long i, D& u, D& v) {
       u = rows(registers, n, i);
       v = centred(registers, n, i);
     });
-    for (long c = 0; c < width; ++c) {
-      sum_dy[c0 + c] = plain[c];
-      sum_dy_xhat[c0 + c] = (weighted[c] - centred.rest(c) * plain[c]) * stats.inv_std[c0 + c];
-    }
+    for (long c = 0; c < width; ++c) weighted[c] = (weighted[c] - centred.rest(c) * plain[c]) * stats.inv_std[c0 + c];
   });
 }
 

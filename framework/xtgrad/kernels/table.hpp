@@ -29,7 +29,7 @@ struct Channels {
   const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
 };
 
-/// Channels [first, last) of an array (m, C).
+/// Rows [first, last) of an array (m, C).
 struct Extent {
   long m, C, first, last;
 };
@@ -70,11 +70,11 @@ template <class T> struct Table {
   /// Whether that is faster than OpenBLAS: as measured, on processors that have these instructions.
   bool (*matmul_pays)(bool transpose_b, long M, long N, long K);
 
-  /// x (m, C) -> shift, offset and sum of squared deviations m2, each (C)
-  void (*batch_moments)(Extent e, const T* x, double* shift, double* offset, double* m2);
+  /// sum = sum(d), squares = sum(d^2) of d = x - shift over the rows, each (C) and zeros before
+  void (*batch_moments)(Extent e, const T* x, const double* shift, double* sum, double* squares);
   /// y = gamma * (x - mean) * inv_std + beta; gamma and beta may be null (1 and 0)
   void (*batch_norm)(Extent e, const T* x, Channels stats, const T* gamma, const T* beta, T* y);
-  /// sum_dy = sum(dy), sum_dy_xhat = sum(dy * xhat), each (C)
+  /// sum_dy = sum(dy), sum_dy_xhat = sum(dy * xhat) over the rows, each (C) and zeros before
   void (*batch_norm_sums)(Extent e, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat);
   /// dx = gamma * inv_std * (dy - sum_dy / m - xhat * sum_dy_xhat / m)
   void (*batch_norm_dx)(Extent e, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,

@@ -115,33 +115,75 @@ template <class T> Array<T> from_rows(Array<T>&& rows, const ChannelLayout& layo
   return shared_array(x.value(), x.shape());
 }
 
-template <class T>
-void check_parameter(const char* name, const Tensor<T>& t, const ChannelLayout& layout, const Shape& input) {
-  if (t.defined() && t.shape() != Shape{layout.C})
-    fail("batch_norm: {} is {}, input {} expects ({},)", name, t.shape(), input, layout.C);
+template <class T> ChannelLayout checked(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta) {
+  const ChannelLayout layout = channel_layout("batch_norm", x.shape());
+  for (const auto& [name, t] : {std::pair("gamma", &gamma), std::pair("beta", &beta)})
+    if (t->defined() && t->shape() != Shape{layout.C})
+      fail("batch_norm: {} is {}, input {} expects ({},)", name, t->shape(), x.shape(), layout.C);
+  return layout;
 }
 
 template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined() ? t.data() : nullptr; }
 
-// Calls body(extent) for parts of the channels, on threads of their own where there is enough to do. No channel depends on
-// another, and so no result on the number of threads.
-template <class Body> void for_channels(const ChannelLayout& layout, const Body& body) {
-  constexpr std::size_t kWorthAThread = 1U << 18;
-  constexpr long kLine = 64;  // channels: the prefetcher of one thread should not fetch what another reads or writes
+// How many rows a thread takes at a time: it depends on the shape alone, and so no sum on the number of threads.
+std::size_t rows_of_a_part(const ChannelLayout& layout) {
+  constexpr std::size_t kWorthAThread = 1U << 17, kFewest = 64, kGroup = 8;
+  const std::size_t parts = std::min(layout.m() * layout.C / kWorthAThread, layout.m() / kFewest);
+  return (layout.m() / (std::max<std::size_t>(parts, 1) * kGroup) + 1) * kGroup;
+}
+
+// Calls body(extent) for all rows, `part` at a time, on threads.
+template <class Body> void for_rows(const ChannelLayout& layout, std::size_t part, const Body& body) {
   const long m = static_cast<long>(layout.m()), C = static_cast<long>(layout.C);
-  if (m == 0 || C == 0) return;
-  const long parts = layout.m() * layout.C < kWorthAThread ? 1 : num_threads();
-  const long block = (C + parts * kLine - 1) / (parts * kLine) * kLine;
-  parallel_for(C, block, [&](long first, long last) { body(kernels::Extent{m, C, first, last}); });
+  parallel_for(m, static_cast<long>(part), [&](long first, long last) { body(kernels::Extent{m, C, first, last}); });
+}
+template <class Body> void for_rows(const ChannelLayout& layout, const Body& body) {
+  for_rows(layout, num_threads() == 1 ? layout.m() : rows_of_a_part(layout), body);
+}
+
+// The two sums per channel that body(extent, a, b) leaves of parts of the rows, of all rows.
+template <class Body> ChannelRows sum_rows(const ChannelLayout& layout, const Body& body) {
+  const std::size_t part = rows_of_a_part(layout), parts = layout.m() / part + 1;
+  ChannelRows sums(layout.C, 2 * parts);
+  for_rows(layout, part, [&](kernels::Extent e) {
+    double* const mine = sums.row(2 * (static_cast<std::size_t>(e.first) / part));
+    body(e, mine, mine + e.C);
+  });
+  for (std::size_t p = 1; p < parts; ++p)
+    std::transform(sums.row(0), sums.row(2), sums.row(2 * p), sums.row(0), std::plus<>());
+  return sums;
 }
 
 // Fills shift and offset of `stats`, and returns the moments.
 template <class T> Moments measure(const Tensor<T>& rows, const ChannelLayout& layout, ChannelRows& stats) {
   Moments moments{layout.m(), full_array<double>({layout.C}, 0), full_array<double>({layout.C}, 0)};
-  for_channels(layout, [&](kernels::Extent e) {
-    kernels::table<T>().batch_moments(e, rows.data(), stats.row(0), stats.row(1), moments.m2.data());
-  });
-  for (std::size_t c = 0; c < layout.C; ++c) moments.mean(c) = stats.row(0)[c] + stats.row(1)[c];
+  if (layout.m() == 0) return moments;
+  const double m = static_cast<double>(layout.m());
+  const auto sum_deviations = [&](const double* from) {
+    return sum_rows(layout, [&](kernels::Extent e, double* sum, double* squares) {
+      kernels::table<T>().batch_moments(e, rows.data(), from, sum, squares);
+    });
+  };
+  std::copy_n(rows.data(), layout.C, stats.row(0));
+  const ChannelRows sums = sum_deviations(stats.row(0));
+  double *const mean = moments.mean.data(), *const m2 = moments.m2.data();
+  for (std::size_t c = 0; c < layout.C; ++c) {
+    const double sum = sums.row(0)[c], offset = sum / m;
+    stats.row(1)[c] = offset;
+    mean[c] = stats.row(0)[c] + offset;
+    m2[c] = std::max(sums.row(1)[c] - sum * offset, 0.0);  // NaN stays
+  }
+  // For float that is exact enough. In double the sums may lose digits where the first value is far from the others: a
+  // second pass takes the deviations from the mean itself, and corrects it (Chan, Golub and LeVeque 1983).
+  if constexpr (sizeof(T) == sizeof(double)) {
+    const ChannelRows again = sum_deviations(mean);
+    for (std::size_t c = 0; c < layout.C; ++c) {
+      const double rest = again.row(0)[c], by = rest / m;
+      m2[c] = again.row(1)[c] - rest * by;
+      stats.row(1)[c] = mean[c] - stats.row(0)[c] + by;
+      mean[c] += by;
+    }
+  }
   return moments;
 }
 
@@ -150,7 +192,7 @@ template <class T>
 Array<T> normalised(const Tensor<T>& rows, const Tensor<T>& gamma, const Tensor<T>& beta, const ChannelRows& stats,
                     const ChannelLayout& layout) {
   Array<T> y = empty_array<T>(rows.shape());
-  for_channels(layout, [&](kernels::Extent e) {
+  for_rows(layout, [&](kernels::Extent e) {
     kernels::table<T>().batch_norm(e, rows.data(), stats.view(), data_or_null(gamma), data_or_null(beta), y.data());
   });
   return y;
@@ -165,16 +207,14 @@ template <class T> struct Saved {
 
   // S(dy), S(dy * xhat), of rows
   ChannelRows sums(const Tensor<T>& x, const Tensor<T>& dy) const {
-    ChannelRows s(layout.C, 2);
-    for_channels(layout, [&](kernels::Extent e) {
-      kernels::table<T>().batch_norm_sums(e, x.data(), dy.data(), stats.view(), s.row(0), s.row(1));
+    return sum_rows(layout, [&](kernels::Extent e, double* plain, double* weighted) {
+      kernels::table<T>().batch_norm_sums(e, x.data(), dy.data(), stats.view(), plain, weighted);
     });
-    return s;
   }
   // gamma * inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), or gamma * inv_std * dy, of rows and as rows
   Array<T> dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, const ChannelRows& sums) const {
     Array<T> d = empty_array<T>(x.shape());
-    for_channels(layout, [&](kernels::Extent e) {
+    for_rows(layout, [&](kernels::Extent e) {
       if (batch)
         kernels::table<T>().batch_norm_dx(e, x.data(), dy.data(), stats.view(), data_or_null(gamma), sums.row(0),
                                           sums.row(1), d.data());
@@ -242,7 +282,7 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
     if (!b.needs(0)) return;
     Array<T> d = full_array<T>(xs.shape(), T(0));
     if (saved.batch)
-      for_channels(layout, [&](kernels::Extent e) {
+      for_rows(layout, [&](kernels::Extent e) {
         kernels::table<T>().batch_norm_ddx(e, xs.data(), dys.data(), ggx.data(), saved.stats.view(),
                                            {k.row(0), k.row(1), k.row(2), k.row(3), k.row(4)}, d.data());
       });
@@ -281,6 +321,15 @@ template <class T> void backward(Backward<T>& b, const Saved<T>& saved) {
   if (b.needs(2)) b.add(2, rounded<T>(sums, 0));
 }
 
+// Of either kind of statistics: y, with its backward.
+template <class T>
+Tensor<T> normalise(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, const Tensor<T>& rows,
+                    Saved<T>&& saved) {
+  Array<T> y = normalised(rows, gamma, beta, saved.stats, saved.layout);
+  return record("batch_norm", from_rows(std::move(y), saved.layout), {&x, &gamma, &beta},
+                [saved = std::move(saved)](Backward<T>& b) { backward(b, saved); });
+}
+
 }  // namespace
 
 ChannelLayout channel_layout(const char* who, const Shape& shape) {
@@ -312,43 +361,30 @@ template <class T> Moments channel_moments(const Tensor<T>& x) {
 
 template <class T>
 BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps) {
-  const ChannelLayout layout = channel_layout("batch_norm", x.shape());
-  check_parameter("gamma", gamma, layout, x.shape());
-  check_parameter("beta", beta, layout, x.shape());
+  const ChannelLayout layout = checked(x, gamma, beta);
   if (layout.m() == 1)
     fail("batch_norm: needs more than one value per channel with batch statistics, got input {}", x.shape());
-
-  ChannelRows stats(layout.C);
+  Saved<T> saved{ChannelRows(layout.C), layout, eps, true};
   const Tensor<T> rows = to_rows(x, layout);
-  Moments batch = measure(rows, layout, stats);
+  Moments batch = measure(rows, layout, saved.stats);
   for (std::size_t c = 0; c < layout.C; ++c)
-    stats.row(2)[c] = batch_inv_std(batch.m2(c) / static_cast<double>(layout.m()), eps);
-  Array<T> y = normalised(rows, gamma, beta, stats, layout);
-  Tensor<T> result =
-      record("batch_norm", from_rows(std::move(y), layout), {&x, &gamma, &beta},
-             [saved = Saved<T>{std::move(stats), layout, eps, true}](Backward<T>& b) { backward(b, saved); });
-  return {std::move(result), std::move(batch)};
+    saved.stats.row(2)[c] = batch_inv_std(batch.m2(c) / static_cast<double>(layout.m()), eps);
+  return {normalise(x, gamma, beta, rows, std::move(saved)), std::move(batch)};
 }
 
 template <class T>
 Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, double eps,
                      const Array<T>& running_mean, const Array<T>& running_var) {
-  const ChannelLayout layout = channel_layout("batch_norm", x.shape());
-  check_parameter("gamma", gamma, layout, x.shape());
-  check_parameter("beta", beta, layout, x.shape());
+  const ChannelLayout layout = checked(x, gamma, beta);
   for (const Array<T>* statistic : {&running_mean, &running_var})
     if (statistic->shape() != Shape{layout.C})
       fail("batch_norm: a running statistic is {}, input {} expects ({},)", statistic->shape(), x.shape(), layout.C);
-
-  ChannelRows stats(layout.C);
+  Saved<T> saved{ChannelRows(layout.C), layout, eps, false};
   for (std::size_t c = 0; c < layout.C; ++c) {
-    stats.row(0)[c] = static_cast<double>(running_mean(c));
-    stats.row(1)[c] = 0;
-    stats.row(2)[c] = inv_std_of(static_cast<double>(running_var(c)), eps);
+    saved.stats.row(0)[c] = static_cast<double>(running_mean(c));
+    saved.stats.row(2)[c] = inv_std_of(static_cast<double>(running_var(c)), eps);
   }
-  Array<T> y = normalised(to_rows(x, layout), gamma, beta, stats, layout);
-  return record("batch_norm", from_rows(std::move(y), layout), {&x, &gamma, &beta},
-                [saved = Saved<T>{std::move(stats), layout, eps, false}](Backward<T>& b) { backward(b, saved); });
+  return normalise(x, gamma, beta, to_rows(x, layout), std::move(saved));
 }
 
 #define XTGRAD_INSTANTIATE(T)                                                                                  \

@@ -52,17 +52,18 @@ template <class T> struct Batch {
 };
 
 kernels::Extent whole(std::integral auto m, std::integral auto C) {
-  return {static_cast<long>(m), static_cast<long>(C), 0, static_cast<long>(C)};
+  return {static_cast<long>(m), static_cast<long>(C), 0, static_cast<long>(m)};
 }
 
-/// What a kernel calculated of the channels, with inv_std as the op has it.
-struct Measured {
-  std::vector<double> shift, offset, m2, inv_std;
+/// The channels' statistics, rounded to double.
+struct Statistics {
+  std::vector<double> shift, offset, inv_std;
 
-  template <class T>
-  Measured(const kernels::Table<T>& table, const Batch<T>& b) : shift(b.C), offset(b.C), m2(b.C), inv_std(b.C) {
-    table.batch_moments(whole(b.m, b.C), b.x.data(), shift.data(), offset.data(), m2.data());
-    for (std::size_t c = 0; c < b.C; ++c) inv_std[c] = 1 / std::sqrt(m2[c] / static_cast<double>(b.m) + kEps);
+  template <class T> explicit Statistics(const Batch<T>& b) : shift(b.x.begin(), b.x.begin() + static_cast<long>(b.C)) {
+    for (std::size_t c = 0; c < b.C; ++c) {
+      offset.push_back(static_cast<double>(b.mu[c] - static_cast<Quad>(shift[c])));
+      inv_std.push_back(static_cast<double>(b.inv_std[c]));
+    }
   }
   kernels::Channels view() const { return {shift.data(), offset.data(), inv_std.data()}; }
 };
@@ -94,14 +95,22 @@ template <class T> class BatchNormKernel : public testing::Test {
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(BatchNormKernel, Precisions);
 
-TYPED_TEST(BatchNormKernel, MomentsAreExactToDouble) {
+TYPED_TEST(BatchNormKernel, SumsOfDeviationsAreExactToDouble) {
   this->for_each_batch([](const auto& table, const auto& b) {
-    const Measured got(table, b);
+    const Statistics stats(b);
+    std::vector<double> sum(b.C), squares(b.C);
+    table.batch_moments(whole(b.m, b.C), b.x.data(), stats.shift.data(), sum.data(), squares.data());
     for (std::size_t c = 0; c < b.C; ++c) {
-      const Quad mean = static_cast<Quad>(got.shift[c]) + static_cast<Quad>(got.offset[c]);
-      EXPECT_LE(static_cast<double>(absolute(mean - b.mu[c])), 1e-14) << "mean of channel " << c;
-      EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(got.m2[c]) - b.m2[c]) / b.m2[c]), kCancelled)
-          << "m2 of channel " << c;
+      Quad exact = 0, size = 0, exact_squares = 0;
+      for (std::size_t n = 0; n < b.m; ++n) {
+        const Quad d = static_cast<Quad>(b.x[n * b.C + c]) - static_cast<Quad>(stats.shift[c]);
+        exact += d;
+        size += absolute(d);
+        exact_squares += d * d;
+      }
+      EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(sum[c]) - exact) / size), 1e-15) << "channel " << c;
+      EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(squares[c]) - exact_squares) / exact_squares), 1e-15)
+          << "channel " << c;
     }
   });
 }
@@ -109,7 +118,7 @@ TYPED_TEST(BatchNormKernel, MomentsAreExactToDouble) {
 TYPED_TEST(BatchNormKernel, OutputIsExactToAUnitInTheLastPlace) {
   using T = TypeParam;
   this->for_each_batch([](const auto& table, const Batch<T>& b) {
-    const Measured stats(table, b);
+    const Statistics stats(b);
     for (int mode = 0; mode < 4; ++mode) {
       const bool gamma = mode % 2 == 1, beta = mode / 2 == 1;
       std::vector<T> y(b.m * b.C + 1, 77);
@@ -130,7 +139,7 @@ TYPED_TEST(BatchNormKernel, OutputIsExactToAUnitInTheLastPlace) {
 TYPED_TEST(BatchNormKernel, SumsAreExact) {
   using T = TypeParam;
   this->for_each_batch([](const auto& table, const Batch<T>& b) {
-    const Measured stats(table, b);
+    const Statistics stats(b);
     std::vector<double> sum_dy(b.C), sum_dy_xhat(b.C);
     table.batch_norm_sums(whole(b.m, b.C), b.x.data(), b.dy.data(), stats.view(), sum_dy.data(), sum_dy_xhat.data());
     for (std::size_t c = 0; c < b.C; ++c) {
@@ -143,7 +152,7 @@ TYPED_TEST(BatchNormKernel, SumsAreExact) {
 TYPED_TEST(BatchNormKernel, GradientOfTheInputIsExactToAUnitInTheLastPlace) {
   using T = TypeParam;
   this->for_each_batch([](const auto& table, const Batch<T>& b) {
-    const Measured stats(table, b);
+    const Statistics stats(b);
     std::vector<double> sum_dy(b.C), sum_dy_xhat(b.C);
     table.batch_norm_sums(whole(b.m, b.C), b.x.data(), b.dy.data(), stats.view(), sum_dy.data(), sum_dy_xhat.data());
     const auto count = static_cast<Quad>(b.m);
@@ -169,7 +178,7 @@ TYPED_TEST(BatchNormKernel, GradientOfTheInputIsExactToAUnitInTheLastPlace) {
 TYPED_TEST(BatchNormKernel, SecondOrderIsASumOfThreeTerms) {
   using T = TypeParam;
   this->for_each_batch([](const auto& table, const Batch<T>& b) {
-    const Measured stats(table, b);
+    const Statistics stats(b);
     const std::vector<double> k = test::normal<double>(0, 1, 5 * b.C, 9);
     const std::vector<T> ggx = test::normal<T>(0.2, 1, b.m * b.C, 10);
     const auto row = [&](std::size_t i) { return k.data() + i * b.C; };
@@ -195,7 +204,7 @@ TYPED_TEST(BatchNormKernel, SecondOrderIsASumOfThreeTerms) {
 TYPED_TEST(BatchNormKernel, ScaleIsOneProduct) {
   using T = TypeParam;
   this->for_each_batch([](const auto& table, const Batch<T>& b) {
-    const Measured stats(table, b);
+    const Statistics stats(b);
     for (const bool gamma : {false, true}) {
       std::vector<T> dx(b.m * b.C);
       table.batch_norm_scale(whole(b.m, b.C), b.dy.data(), stats.inv_std.data(), gamma ? b.gamma.data() : nullptr,
@@ -216,30 +225,12 @@ TYPED_TEST(BatchNormKernel, AConstantChannelHasNoVarianceAtAll) {
       for (const long C : {1, 5, 8, 19}) {
         constexpr long m = 1000;
         const std::vector<T> x(static_cast<std::size_t>(m * C), static_cast<T>(value));
-        std::vector<double> shift(static_cast<std::size_t>(C)), offset = shift, m2 = shift;
-        table.batch_moments(whole(m, C), x.data(), shift.data(), offset.data(), m2.data());
-        for (std::size_t c = 0; c < shift.size(); ++c) {
-          EXPECT_EQ(static_cast<T>(shift[c]), x[0]);
-          EXPECT_EQ(offset[c], 0);
-          EXPECT_EQ(m2[c], 0);
-        }
+        const std::vector<double> shift(static_cast<std::size_t>(C), static_cast<double>(x[0]));
+        std::vector<double> sum(shift.size()), squares = sum;
+        table.batch_moments(whole(m, C), x.data(), shift.data(), sum.data(), squares.data());
+        EXPECT_EQ(sum, std::vector<double>(shift.size()));
+        EXPECT_EQ(squares, sum);
       }
-}
-
-TEST(BatchNormKernelInDouble, MomentsKeepDigitsAtALargeMeanAndASmallDeviation) {
-  // Plain double sums of x and x^2 lose most digits of this variance.
-  constexpr std::size_t m = 100'000;
-  const auto x = test::normal<double>(1e6, 1e-2, m);
-  Quad mu = 0, squares = 0;
-  for (const double v : x) mu += static_cast<Quad>(v);
-  mu /= static_cast<Quad>(m);
-  for (const double v : x) squares += (static_cast<Quad>(v) - mu) * (static_cast<Quad>(v) - mu);
-  for (const auto& table : test::instruction_sets<double>()) {
-    double shift = 0, offset = 0, m2 = 0;
-    table.batch_moments(whole(m, 1), x.data(), &shift, &offset, &m2);
-    EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(shift) + static_cast<Quad>(offset) - mu)), 1e-15);
-    EXPECT_LE(static_cast<double>(absolute(static_cast<Quad>(m2) - squares) / squares), kCancelled);
-  }
 }
 
 TYPED_TEST(BatchNormKernel, NaNInOneChannelStaysThere) {
@@ -249,11 +240,12 @@ TYPED_TEST(BatchNormKernel, NaNInOneChannelStaysThere) {
     for (std::size_t bad = 0; bad < C; ++bad) {
       std::vector<T> x = test::normal<T>(0, 1, m * C);
       x[2 * C + bad] = std::numeric_limits<T>::quiet_NaN();
-      std::vector<double> shift(C), offset(C), m2(C);
-      table.batch_moments(whole(m, C), x.data(), shift.data(), offset.data(), m2.data());
+      const std::vector<double> shift(C);
+      std::vector<double> sum(C), squares(C);
+      table.batch_moments(whole(m, C), x.data(), shift.data(), sum.data(), squares.data());
       for (std::size_t c = 0; c < C; ++c) {
-        EXPECT_EQ(std::isnan(offset[c]), c == bad);
-        EXPECT_EQ(std::isnan(m2[c]), c == bad);
+        EXPECT_EQ(std::isnan(sum[c]), c == bad);
+        EXPECT_EQ(std::isnan(squares[c]), c == bad);
       }
     }
   }
@@ -264,7 +256,7 @@ TYPED_TEST(BatchNormKernel, AChannelHasTheSameBitsWhereverItStands) {
   constexpr std::size_t m = 50, kMost = 40;
   const auto column = test::normal<T>(3, 2, m, 1), dcolumn = test::normal<T>(0, 1, m, 2);
   for (const auto& table : test::instruction_sets<T>()) {
-    std::vector<T> first_dx;
+    std::vector<T> first_seen;
     for (std::size_t C = 1; C <= kMost; ++C)
       for (std::size_t at = 0; at < C; at += 3) {
         auto x = test::normal<T>(0, 1, m * C, 5), dy = test::normal<T>(0, 1, m * C, 6);
@@ -272,23 +264,66 @@ TYPED_TEST(BatchNormKernel, AChannelHasTheSameBitsWhereverItStands) {
           x[n * C + at] = column[n];
           dy[n * C + at] = dcolumn[n];
         }
-        std::vector<double> shift(C), offset(C), m2(C), inv_std(C), a(C), b(C);
+        const std::vector<double> shift(C, 1.5), offset(C, 1.25), inv_std(C, 0.75);
+        const kernels::Channels stats{shift.data(), offset.data(), inv_std.data()};
+        std::vector<double> sums[4];
+        for (auto& sum : sums) sum.resize(C);
         std::vector<T> dx(m * C), mine;
-        kernels::Extent e = whole(m, C);
-        for (const auto& [begin, end] : {std::pair{0L, e.C / 2}, {e.C / 2, e.C}}) {  // as two threads would
-          e.first = begin;
-          e.last = end;
-          table.batch_moments(e, x.data(), shift.data(), offset.data(), m2.data());
-          for (std::size_t c = 0; c < C; ++c) inv_std[c] = 1 / std::sqrt(m2[c] / m + kEps);
-          const kernels::Channels stats{shift.data(), offset.data(), inv_std.data()};
-          table.batch_norm_sums(e, x.data(), dy.data(), stats, a.data(), b.data());
-          table.batch_norm_dx(e, x.data(), dy.data(), stats, nullptr, a.data(), b.data(), dx.data());
-        }
+        table.batch_moments(whole(m, C), x.data(), shift.data(), sums[0].data(), sums[1].data());
+        table.batch_norm_sums(whole(m, C), x.data(), dy.data(), stats, sums[2].data(), sums[3].data());
+        table.batch_norm_dx(whole(m, C), x.data(), dy.data(), stats, nullptr, sums[2].data(), sums[3].data(),
+                            dx.data());
+        for (const auto& sum : sums) mine.push_back(static_cast<T>(sum[at]));
         for (std::size_t n = 0; n < m; ++n) mine.push_back(dx[n * C + at]);
-        if (first_dx.empty()) first_dx = mine;
-        ASSERT_EQ(mine, first_dx) << table.instruction_set << ": channel " << at << " of " << C;
+        if (first_seen.empty()) first_seen = mine;
+        ASSERT_EQ(mine, first_seen) << table.instruction_set << ": channel " << at << " of " << C;
       }
   }
+}
+
+TYPED_TEST(BatchNormKernel, PartsOfTheRowsAreThoseOfTheWhole) {
+  using T = TypeParam;
+  this->for_each_batch([](const auto& table, const Batch<T>& b) {
+    const Statistics stats(b);
+    const std::vector<double> k = test::normal<double>(0, 1, 5 * b.C, 9);
+    const auto row = [&](std::size_t i) { return k.data() + i * b.C; };
+    const std::size_t size = b.m * b.C;
+    // y, dx, d of the second order, dx with running statistics, and the four sums
+    const auto results = [&](const std::vector<kernels::Extent>& parts) {
+      std::vector<T> maps(4 * size + 1, 77);
+      std::vector<double> sums(4 * b.C);
+      for (const kernels::Extent& e : parts) {
+        std::vector<double> mine(4 * b.C);
+        const auto sum = [&](std::size_t i) { return mine.data() + i * b.C; };
+        table.batch_moments(e, b.x.data(), stats.shift.data(), sum(0), sum(1));
+        table.batch_norm_sums(e, b.x.data(), b.dy.data(), stats.view(), sum(2), sum(3));
+        std::transform(sums.begin(), sums.end(), mine.begin(), sums.begin(), std::plus<>());
+        table.batch_norm(e, b.x.data(), stats.view(), b.gamma.data(), b.beta.data(), maps.data());
+        table.batch_norm_dx(e, b.x.data(), b.dy.data(), stats.view(), b.gamma.data(), row(0), row(1),
+                            maps.data() + size);
+        table.batch_norm_ddx(e, b.x.data(), b.dy.data(), b.x.data(), stats.view(),
+                             {row(0), row(1), row(2), row(3), row(4)}, maps.data() + 2 * size);
+        table.batch_norm_scale(e, b.dy.data(), stats.inv_std.data(), nullptr, maps.data() + 3 * size);
+      }
+      return std::pair(maps, sums);
+    };
+    const kernels::Extent all = whole(b.m, b.C);
+    const auto once = results({all});
+    for (const long cut : {1L, all.m / 2, all.m - 1}) {
+      kernels::Extent before = all, after = all;
+      before.last = after.first = cut;
+      const auto twice = results({before, after});
+      ASSERT_EQ(twice.first, once.first) << "cut at row " << cut;
+      for (std::size_t i = 0; i < 4 * b.C; ++i) {
+        const std::size_t c = i % b.C;
+        const double terms = i / b.C == 1   ? once.second[i]
+                             : i / b.C == 2 ? static_cast<double>(b.size_dy[c])
+                             : i / b.C == 3 ? static_cast<double>(b.size_dy_xhat[c])
+                                            : std::sqrt(static_cast<double>(b.m) * once.second[b.C + c]);
+        ASSERT_NEAR(twice.second[i], once.second[i], kCancelled * terms) << "sum " << i / b.C << ", row " << cut;
+      }
+    }
+  });
 }
 
 }  // namespace

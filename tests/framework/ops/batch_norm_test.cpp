@@ -7,6 +7,7 @@
 #include <xtensor/xview.hpp>
 #endif
 
+#include "../numbers.hpp"
 #include "../support.hpp"
 #include "xtgrad/autograd.hpp"
 #include "xtgrad/ops/elementwise.hpp"
@@ -141,6 +142,36 @@ TEST(ChannelMoments, AreThoseOfTheBatch) {
   EXPECT_EQ(values(moments.m2), (std::vector<double>{2, 200}));
   EXPECT_EQ(channel_moments(Tensor<float>::full({1, 3}, 7)).count, 1U);
   EXPECT_EQ(values(channel_moments(Tensor<float>::zeros({0, 2})).mean), (std::vector<double>{0, 0}));
+}
+
+// The second shape is summed in parts, the last of them the smallest.
+TEST(ChannelMoments, KeepTheirDigitsWhateverTheMeanAndTheFirstValue) {
+  const auto expect_exact = []<class T>(T first, std::size_t m, std::size_t C, double mean, double std) {
+    std::vector<T> x = test::normal<T>(mean, std, m * C);
+    if (first != 0) x[0] = first;
+    Array<T> rows = empty_array<T>({m, C});
+    std::copy(x.begin(), x.end(), rows.data());
+    const Moments moments = channel_moments(Tensor<T>(std::move(rows)));
+    for (std::size_t c = 0; c < C; ++c) {
+      test::Quad mu = 0, squares = 0;
+      for (std::size_t n = 0; n < m; ++n) mu += static_cast<test::Quad>(x[n * C + c]);
+      mu /= static_cast<test::Quad>(m);
+      for (std::size_t n = 0; n < m; ++n) {
+        const test::Quad d = static_cast<test::Quad>(x[n * C + c]) - mu;
+        squares += d * d;
+      }
+      EXPECT_NEAR(moments.mean(c), static_cast<double>(mu), 1e-15 * mean + 1e-14 * std);
+      EXPECT_NEAR(moments.m2(c) / static_cast<double>(squares), 1, 1e-13) << m << ", " << C << ", channel " << c;
+    }
+  };
+  for (const auto& [m, C] : {std::pair(33U, 7U), std::pair(3001U, 101U)}) {
+    expect_exact(double(), m, C, 1e6, 1e-2);
+    expect_exact(double(), m, C, 0, 1);
+    expect_exact(float(), m, C, 1e6, 1);
+    expect_exact(float(), m, C, 0, 1);
+  }
+  // What is summed is taken from the first value. If that is far from the others, terms of m times the result cancel.
+  expect_exact(1e3, 30000, 3, 0, 1);
 }
 
 TEST(MomentsMerge, OfPartsIsThatOfTheWhole) {
