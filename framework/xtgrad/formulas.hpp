@@ -213,12 +213,7 @@ struct Minimum {
   static constexpr const char* name = "minimum";
   static constexpr unsigned saves[] = {kX | kY, kX | kY};
   XTGRAD_FORMULA value(const V& x, const V& y) { return where(y > x, x, where(x != x, x, y)); }
-  XTGRAD_FORMULAS vjp(const V& dz, const V&, const V& x, const V& y) {
-    if constexpr (I == 0)
-      return where(y > x, dz, where(x > y, V(0), dz / V(2)));
-    else
-      return where(x > y, dz, where(y > x, V(0), dz / V(2)));
-  }
+  XTGRAD_FORMULAS vjp(const V& dz, const V& z, const V& x, const V& y) { return Maximum::vjp<1 - I>(dz, z, x, y); }
 };
 
 /// x where it is positive, y x elsewhere; y, the slope, is a constant.

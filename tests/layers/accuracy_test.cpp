@@ -340,13 +340,14 @@ template <class F> void each_small_case(F f) {
           }
 }
 
-/// m = 1e5, the means and standard deviations; more channels than a kernel takes at a time; and a first value far from
-/// all others. Those of more than 2^18 values are summed in parts.
+/// m = 1e5, the means and standard deviations; more channels than a kernel takes at a time; three axes with a long last
+/// one; and a first value far from all others. Those of more than 2^18 values are summed in parts.
 template <class F> void each_large_case(F f) {
   for (const std::size_t C : {1U, 9U})
     for (std::size_t profile = 0; profile < kMeansAndStds; profile += C == 1 ? 1 : 4)
       f(Case{{100000, C}, profile, profile % 3, 1e-5, kMomenta[profile % 4], true, profile});
   f(Case{{130, 2100}, 0, 1, 1e-5, 0.1, true, 1});
+  f(Case{{3, 2, 50001}, 3, 1, 1e-5, 0.1, true, 2});
   f(Case{{100000, 3}, 0, 0, 1e-5, 0.1, true, 0, Fault{Fault::x, 1e3}});
 }
 
@@ -408,9 +409,9 @@ template <class T> void expect_same_bits(const std::vector<Tensor<T>>& a, const 
 
 TEST(BatchNorm1dAccuracy, IsTheSameToTheBitForEveryNumberOfThreadsAndEveryRun) {
   std::size_t number = 0;
-  // The last three are shared among threads, by rows: they have 2^18 values and more.
-  for (const Shape& shape :
-       {Shape{2, 1}, Shape{9, 33}, Shape{33, 9, 5}, Shape{100000, 9}, Shape{2100, 129}, Shape{300, 200, 5}})
+  // The last four are shared among threads, by rows: they have 2^18 values and more.
+  for (const Shape& shape : {Shape{2, 1}, Shape{9, 33}, Shape{33, 9, 5}, Shape{100000, 9}, Shape{2100, 129},
+                             Shape{300, 200, 5}, Shape{3, 2, 50001}})
     for (const bool training : {true, false}) {
       Case c{shape, 0, 0, 1e-5, 0.1, training, ++number};
       const auto once = results<float>(c, 1);

@@ -1,9 +1,9 @@
-// Batch normalisation of x (m, C), channel by channel, in double: Ioffe and Szegedy 2015, Algorithm 1.
+// Batch normalisation of x (N, C, L), channel by channel, in double: Ioffe and Szegedy 2015, Algorithm 1.
 //
 // Sums are taken over x minus the channel's first value, so that a large mean does not cancel: the mean is within
-// sqrt(m) standard deviations of it. They are taken over groups of rows, in registers, and the groups' sums are added to
-// those of the channel, so that rounding grows with m / kGroup. A group is read along its rows, a few streams side by
-// side, at any C.
+// sqrt(m) standard deviations of it. With L = 1 a register holds neighbouring channels: sums are taken over groups of
+// rows, in registers, and the groups' sums are added to those of the channel, so that rounding grows with m / kGroup. A
+// group is read along its rows, a few streams side by side, at any C. Otherwise a register holds values of one channel.
 #include "xtgrad/kernels/lanes.hpp"
 
 namespace xtgrad::kernels::XTGRAD_ISA {
@@ -14,6 +14,14 @@ using D = Lanes<double>;
 constexpr long kGroup = 8;
 // Rows at a time where there are results to write: more streams than these, and the prefetcher loses them.
 constexpr long kMapGroup = 4;
+// The channels of a register's lanes: c and its neighbours, or c alone.
+struct Across {
+  long c;
+};
+struct Along {
+  long c;
+};
+
 // Channels at a time: what is known of them stays in the first cache.
 constexpr long kSlice = 512;
 // One number for each of them, and zeros to fill up the last register.
@@ -24,37 +32,46 @@ struct alignas(64) Slice {
     for (long c = 0; c < width; ++c) at[c] = value(c);
     for (long c = width; c < width + D::size; ++c) at[c] = 0;
   }
-  XTGRAD_INLINE D operator()(long c) const { return D::load(at + c); }
+  XTGRAD_INLINE D operator()(Across channels) const { return D::load(at + channels.c); }
+  XTGRAD_INLINE D operator()(Along channel) const { return D(at[channel.c]); }
   XTGRAD_INLINE double operator[](long c) const { return at[c]; }
 };
 
 XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
 
-// Calls body.run<U>(registers, first row, rows, channel) for U registers' worth of channels and `Group` rows at a time.
+// Calls body<U>(registers, first row, rows, channel) for U registers' worth of channels and `Group` rows at a time.
 template <long Group, class Body> XTGRAD_INLINE void for_each_group(long m, long width, Body body) {
   constexpr long kWide = 2 * D::size;
   for (long first = 0; first < m; first += Group) {
     const long rows = least(Group, m - first);
     long c = 0;
-    for (; c + kWide <= width; c += kWide) body.template run<2>(Whole(), first, rows, c);
-    for (; c + D::size <= width; c += D::size) body.template run<1>(Whole(), first, rows, c);
-    if (c < width) body.template run<1>(Part{width - c}, first, rows, c);
+    for (; c + kWide <= width; c += kWide) body.template operator()<2>(Whole(), first, rows, c);
+    for (; c + D::size <= width; c += D::size) body.template operator()<1>(Whole(), first, rows, c);
+    if (c < width) body.template operator()<1>(Part{width - c}, first, rows, c);
   }
 }
+// Calls body(position, channel) for every run of L values, and body(registers, position) for the registers of one.
+template <class Body> XTGRAD_INLINE void for_each_run(Extent e, long width, Body body) {
+  for (long n = 0; n < e.last - e.first; ++n)
+    for (long c = 0; c < width; ++c) body((n * e.C + c) * e.L, c);
+}
+template <class Body> XTGRAD_INLINE void for_each_register(long from, long L, Body body) {
+  long l = 0;
+  for (; l + D::size <= L; l += D::size) body(Whole(), from + l);
+  if (l < L) body(Part{L - l}, from + l);
+}
 
-// a += sum(u), b += sum(u * v) over the rows, with term(registers, row, channel, u, v).
-template <class Term> struct SumPairs {
-  const Term& term;
-  double *a, *b;
-
-  template <unsigned long U, class Registers>
-  XTGRAD_INLINE void run(Registers registers, long first, long rows, long c) const {
+// a += sum(u), b += sum(u * v) over the rows, with term(registers, position, channels, u, v).
+template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double* a, double* b, const Term& term) {
+  const auto sum_group = [&]<unsigned long U>(auto registers, long first, long rows, long c)
+      __attribute__((always_inline)) {
     D sum_a[U], sum_b[U];
     for (long k = 0; k < static_cast<long>(U); ++k) sum_a[k] = sum_b[k] = D(0);
     const auto add = [&](long n) {
       for (long k = 0; k < static_cast<long>(U); ++k) {
+        const long i = c + k * D::size;
         D u, v;
-        term(registers, first + n, c + k * D::size, u, v);
+        term(registers, (first + n) * e.C + i, Across{i}, u, v);
         sum_a[k] = sum_a[k] + u;
         sum_b[k] = fma(u, v, sum_b[k]);
       }
@@ -68,39 +85,47 @@ template <class Term> struct SumPairs {
       registers.keep(registers.lanes(a + i) + sum_a[k], a + i);
       registers.keep(registers.lanes(b + i) + sum_b[k], b + i);
     }
-  }
-};
-template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double* a, double* b, const Term& term) {
-  for_each_group<kGroup>(e.last - e.first, width, SumPairs<Term>{term, a, b});
+  };
+  if (e.L == 1) return for_each_group<kGroup>(e.last - e.first, width, sum_group);
+  for_each_run(e, width, [&](long from, long c) {
+    D sum_a(0), sum_b(0);
+    for_each_register(
+        from, e.L, [&](auto registers, long position) __attribute__((always_inline)) {
+          D u, v;
+          term(registers, position, Along{c}, u, v);
+          u = registers.only(u);
+          sum_a = sum_a + u;
+          sum_b = fma(u, v, sum_b);
+        });
+    a[c] += xsimd::hadd(sum_a.v);
+    b[c] += xsimd::hadd(sum_b.v);
+  });
 }
 
-// to = value(registers, row, channel) for every row.
-template <class T, class Value> struct Map {
-  const Value& value;
-  long C;
-  T* to;
-
-  template <unsigned long U, class Registers>
-  XTGRAD_INLINE void run(Registers registers, long first, long rows, long c) const {
+// to = value(registers, position, channels) for every row.
+template <class T, class Value> XTGRAD_INLINE void map(Extent e, long c0, long width, T* array, const Value& value) {
+  T* const to = array + (e.first * e.C + c0) * e.L;
+  const auto put = [&](auto registers, long position, auto channels) __attribute__((always_inline)) {
+    registers.store(value(registers, position, channels), to + position);
+  };
+  const auto put_group = [&]<unsigned long U>(auto registers, long first, long rows, long c)
+      __attribute__((always_inline)) {
     for (long n = first; n < first + rows; ++n)
-      for (long k = 0; k < static_cast<long>(U); ++k) {
-        const long i = c + k * D::size;
-        registers.store(value(registers, n, i), to + n * C + i);
-      }
-  }
-};
-template <class T, class Value> XTGRAD_INLINE void map(Extent e, long width, T* to, const Value& value) {
-  for_each_group<kMapGroup>(e.last - e.first, width, Map<T, Value>{value, e.C, to + e.first * e.C});
+      for (long i = c; i < c + static_cast<long>(U) * D::size; i += D::size) put(registers, n * e.C + i, Across{i});
+  };
+  if (e.L == 1) return for_each_group<kMapGroup>(e.last - e.first, width, put_group);
+  for_each_run(e, width, [&](long from, long c) {
+    for_each_register(from, e.L, [&](auto registers, long position) { put(registers, position, Along{c}); });
+  });
 }
 
-// The rows of e, from channel c0 on.
+// The rows of e, from channel c0 on, by position.
 template <class T> struct Rows {
   const T* x;
-  long C;
 
-  XTGRAD_INLINE Rows(const T* array, Extent e, long c0) : x(array + e.first * e.C + c0), C(e.C) {}
-  template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long n, long i) const {
-    return registers.load(x + n * C + i);
+  XTGRAD_INLINE Rows(const T* array, Extent e, long c0) : x(array + (e.first * e.C + c0) * e.L) {}
+  template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long position) const {
+    return registers.load(x + position);
   }
 };
 
@@ -117,9 +142,10 @@ template <class T, bool ShiftOnly = kShiftOnly<T>> struct Centred {
       : x(array, e, c0),
         shift(width, [=](long c) { return shifts[c0 + c]; }),
         offset(width, [=](long c) { return offsets[c0 + c]; }) {}
-  template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long n, long i) const {
-    const D d = x(registers, n, i) - shift(i);
-    return ShiftOnly ? d : d - offset(i);
+  template <class Registers, class Channels>
+  XTGRAD_INLINE D operator()(Registers registers, long position, Channels c) const {
+    const D d = x(registers, position) - shift(c);
+    return ShiftOnly ? d : d - offset(c);
   }
   XTGRAD_INLINE double rest(long c) const { return ShiftOnly ? offset[c] : 0; }
 };
@@ -138,7 +164,7 @@ template <class T> void batch_moments(Extent e, const T* x, const double* shift,
     const Rows<T> rows(x, e, c0);
     const Slice origin(width, [=](long c) { return shift[c0 + c]; });
     sum_pairs(e, width, sum + c0, squares + c0,
-              [&](auto registers, long n, long i, D& u, D& v) { u = v = rows(registers, n, i) - origin(i); });
+              [&](auto registers, long p, auto c, D& u, D& v) { u = v = rows(registers, p) - origin(c); });
   });
 }
 
@@ -147,8 +173,8 @@ template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T
     const Centred<T, false> centred(x, e, stats.shift, stats.offset, c0, width);
     const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
     const Slice bias(width, [=](long c) { return value_or(beta, c0 + c, 0); });
-    map(e, width, y + c0,
-        [&](auto registers, long n, long i) { return fma(centred(registers, n, i), scale(i), bias(i)); });
+    map(e, c0, width, y,
+        [&](auto registers, long p, auto c) { return fma(centred(registers, p, c), scale(c), bias(c)); });
   });
 }
 
@@ -158,9 +184,9 @@ void batch_norm_sums(Extent e, const T* x, const T* dy, Channels stats, double* 
     const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
     const Rows<T> rows(dy, e, c0);
     double *const plain = sum_dy + c0, *const weighted = sum_dy_xhat + c0;
-    sum_pairs(e, width, plain, weighted, [&](auto registers, long n, long i, D& u, D& v) {
-      u = rows(registers, n, i);
-      v = centred(registers, n, i);
+    sum_pairs(e, width, plain, weighted, [&](auto registers, long p, auto c, D& u, D& v) {
+      u = rows(registers, p);
+      v = centred(registers, p, c);
     });
     for (long c = 0; c < width; ++c) weighted[c] = (weighted[c] - centred.rest(c) * plain[c]) * stats.inv_std[c0 + c];
   });
@@ -169,7 +195,7 @@ void batch_norm_sums(Extent e, const T* x, const T* dy, Channels stats, double* 
 template <class T>
 void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,
                    const double* sum_dy_xhat, T* dx) {
-  const double count = static_cast<double>(e.m);
+  const double count = static_cast<double>(e.N * e.L);
   for_each_slice(e, [=](long c0, long width) {
     const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
     const Rows<T> rows(dy, e, c0);
@@ -179,8 +205,8 @@ void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* g
     const Slice of_x(width, [&](long c) { return -scale[c] * slope[c]; });
     const Slice constant(width,
                          [&](long c) { return scale[c] * (centred.rest(c) * slope[c] - sum_dy[c0 + c] / count); });
-    map(e, width, dx + c0, [&](auto registers, long n, long i) {
-      return fma(rows(registers, n, i), scale(i), fma(centred(registers, n, i), of_x(i), constant(i)));
+    map(e, c0, width, dx, [&](auto registers, long p, auto c) {
+      return fma(rows(registers, p), scale(c), fma(centred(registers, p, c), of_x(c), constant(c)));
     });
   });
 }
@@ -193,19 +219,11 @@ void batch_norm_ddx(Extent e, const T* x, const T* dy, const T* ggx, Channels st
     const Rows<T> rows_dy(dy, e, c0), rows_ggx(ggx, e, c0);
     const Slice of_x = slice(k.x), of_dy = slice(k.dy), of_ggx = slice(k.ggx);
     const Slice mean_dy = slice(k.mean_dy), mean_ggx = slice(k.mean_ggx);
-    map(e, width, d + c0, [&](auto registers, long n, long i) {
+    map(e, c0, width, d, [&](auto registers, long p, auto c) {
       const D of_gradients =
-          fma(rows_dy(registers, n, i) - mean_dy(i), of_dy(i), (rows_ggx(registers, n, i) - mean_ggx(i)) * of_ggx(i));
-      return fma(centred(registers, n, i), of_x(i), of_gradients);
+          fma(rows_dy(registers, p) - mean_dy(c), of_dy(c), (rows_ggx(registers, p) - mean_ggx(c)) * of_ggx(c));
+      return fma(centred(registers, p, c), of_x(c), of_gradients);
     });
-  });
-}
-
-template <class T> void batch_norm_scale(Extent e, const T* dy, const double* inv_std, const T* gamma, T* dx) {
-  for_each_slice(e, [=](long c0, long width) {
-    const Rows<T> rows(dy, e, c0);
-    const Slice scale(width, [=](long c) { return inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
-    map(e, width, dx + c0, [&](auto registers, long n, long i) { return rows(registers, n, i) * scale(i); });
   });
 }
 
@@ -217,7 +235,6 @@ template <class T> void fill_batch_norm(Table<T>& table) {
   table.batch_norm_sums = batch_norm_sums<T>;
   table.batch_norm_dx = batch_norm_dx<T>;
   table.batch_norm_ddx = batch_norm_ddx<T>;
-  table.batch_norm_scale = batch_norm_scale<T>;
 }
 
 template void fill_batch_norm(Table<float>&);

@@ -178,6 +178,7 @@ struct Whole {
   template <class P> XTGRAD_INLINE void keep(const Lanes<P>& x, P* to) const { x.store(to); }
   template <class P> XTGRAD_INLINE Lanes<double> load(const P* from) const { return load_double(from); }
   template <class P> XTGRAD_INLINE void store(const Lanes<double>& x, P* to) const { store_double(x, to); }
+  XTGRAD_INLINE Lanes<double> only(const Lanes<double>& x) const { return x; }
 };
 struct Part {
   long width;
@@ -185,6 +186,11 @@ struct Part {
   template <class P> XTGRAD_INLINE void keep(const Lanes<P>& x, P* to) const { Tail<P>::store(x, to, width); }
   template <class P> XTGRAD_INLINE Lanes<double> load(const P* from) const { return load_double(from, width); }
   template <class P> XTGRAD_INLINE void store(const Lanes<double>& x, P* to) const { store_double(x, to, width); }
+  /// x, and zeros for what is not there
+  XTGRAD_INLINE Lanes<double> only(const Lanes<double>& x) const {
+    constexpr double lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    return where(Lanes<double>(static_cast<double>(width)) > Lanes<double>::load(lane), x, Lanes<double>(0));
+  }
 };
 
 }  // namespace xtgrad::kernels::XTGRAD_ISA

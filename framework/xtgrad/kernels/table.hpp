@@ -29,9 +29,9 @@ struct Channels {
   const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
 };
 
-/// Rows [first, last) of an array (m, C).
+/// Rows [first, last) of an array (N, C, L); where L is 1, of (N, C).
 struct Extent {
-  long m, C, first, last;
+  long N, C, L, first, last;
 };
 
 /// The factors of the second order of batch normalisation, each (C).
@@ -82,8 +82,6 @@ template <class T> struct Table {
   /// d = k.x (x - mean) + k.dy (dy - k.mean_dy) + k.ggx (ggx - k.mean_ggx): the second order, where ops/batch_norm.cpp says
   /// what k is
   void (*batch_norm_ddx)(Extent e, const T* x, const T* dy, const T* ggx, Channels stats, const SecondOrder& k, T* d);
-  /// dx = gamma * inv_std * dy
-  void (*batch_norm_scale)(Extent e, const T* dy, const double* inv_std, const T* gamma, T* dx);
 
   /// probabilities (N, C) = softmax(logits (N, C)); returns sum over n of -log probabilities[n, labels[n]]
   double (*softmax_cross_entropy)(long N, long C, const T* logits, const std::int64_t* labels, T* probabilities);

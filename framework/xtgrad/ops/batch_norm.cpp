@@ -104,17 +104,6 @@ template <class T> Array<T> rounded(const ChannelRows& rows, std::size_t i) {
   return z;
 }
 
-// The kernels take rows of channels: (N, C) as it is, (N, C, L) transposed to (N, L, C).
-template <class T> Tensor<T> to_rows(const Tensor<T>& x, const ChannelLayout& layout) {
-  return layout.L == 1 ? x : transpose(x.detach());
-}
-template <class T> Array<T> from_rows(Array<T>&& rows, const ChannelLayout& layout) {
-  if (layout.L == 1) return std::move(rows);
-  const NoGrad guard;
-  const Tensor<T> x = transpose(Tensor<T>(std::move(rows)));
-  return shared_array(x.value(), x.shape());
-}
-
 template <class T> ChannelLayout checked(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta) {
   const ChannelLayout layout = channel_layout("batch_norm", x.shape());
   for (const auto& [name, t] : {std::pair("gamma", &gamma), std::pair("beta", &beta)})
@@ -127,23 +116,27 @@ template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined(
 
 // How many rows a thread takes at a time: it depends on the shape alone, and so no sum on the number of threads.
 std::size_t rows_of_a_part(const ChannelLayout& layout) {
-  constexpr std::size_t kWorthAThread = 1U << 17, kFewest = 64, kGroup = 8;
-  const std::size_t parts = std::min(layout.m() * layout.C / kWorthAThread, layout.m() / kFewest);
-  return (layout.m() / (std::max<std::size_t>(parts, 1) * kGroup) + 1) * kGroup;
+  constexpr std::size_t kWorthAThread = 1U << 17, kFewest = 64;  // values, and those of a channel
+  const std::size_t group = layout.L == 1 ? 8 : 1;
+  const std::size_t parts = std::min({layout.m() * layout.C / kWorthAThread, layout.m() / kFewest, layout.N / group});
+  const std::size_t groups = std::max<std::size_t>(parts, 1) * group;
+  return std::max((layout.N + groups - 1) / groups, std::size_t{1}) * group;
 }
 
 // Calls body(extent) for all rows, `part` at a time, on threads.
 template <class Body> void for_rows(const ChannelLayout& layout, std::size_t part, const Body& body) {
-  const long m = static_cast<long>(layout.m()), C = static_cast<long>(layout.C);
-  parallel_for(m, static_cast<long>(part), [&](long first, long last) { body(kernels::Extent{m, C, first, last}); });
+  const long N = static_cast<long>(layout.N), C = static_cast<long>(layout.C), L = static_cast<long>(layout.L);
+  parallel_for(L == 0 ? 0 : N, static_cast<long>(part), [&](long first, long last) {
+    body(kernels::Extent{N, C, L, first, last});
+  });
 }
 template <class Body> void for_rows(const ChannelLayout& layout, const Body& body) {
-  for_rows(layout, num_threads() == 1 ? layout.m() : rows_of_a_part(layout), body);
+  for_rows(layout, num_threads() == 1 ? layout.N : rows_of_a_part(layout), body);
 }
 
 // The two sums per channel that body(extent, a, b) leaves of parts of the rows, of all rows.
 template <class Body> ChannelRows sum_rows(const ChannelLayout& layout, const Body& body) {
-  const std::size_t part = rows_of_a_part(layout), parts = layout.m() / part + 1;
+  const std::size_t part = rows_of_a_part(layout), parts = layout.N / part + 1;
   ChannelRows sums(layout.C, 2 * parts);
   for_rows(layout, part, [&](kernels::Extent e) {
     double* const mine = sums.row(2 * (static_cast<std::size_t>(e.first) / part));
@@ -155,16 +148,16 @@ template <class Body> ChannelRows sum_rows(const ChannelLayout& layout, const Bo
 }
 
 // Fills shift and offset of `stats`, and returns the moments.
-template <class T> Moments measure(const Tensor<T>& rows, const ChannelLayout& layout, ChannelRows& stats) {
+template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layout, ChannelRows& stats) {
   Moments moments{layout.m(), full_array<double>({layout.C}, 0), full_array<double>({layout.C}, 0)};
   if (layout.m() == 0) return moments;
   const double m = static_cast<double>(layout.m());
   const auto sum_deviations = [&](const double* from) {
     return sum_rows(layout, [&](kernels::Extent e, double* sum, double* squares) {
-      kernels::table<T>().batch_moments(e, rows.data(), from, sum, squares);
+      kernels::table<T>().batch_moments(e, x.data(), from, sum, squares);
     });
   };
-  std::copy_n(rows.data(), layout.C, stats.row(0));
+  for (std::size_t c = 0; c < layout.C; ++c) stats.row(0)[c] = static_cast<double>(x.data()[c * layout.L]);
   const ChannelRows sums = sum_deviations(stats.row(0));
   double *const mean = moments.mean.data(), *const m2 = moments.m2.data();
   for (std::size_t c = 0; c < layout.C; ++c) {
@@ -187,13 +180,13 @@ template <class T> Moments measure(const Tensor<T>& rows, const ChannelLayout& l
   return moments;
 }
 
-// y as rows, for either kind of statistics.
+// y, for either kind of statistics.
 template <class T>
-Array<T> normalised(const Tensor<T>& rows, const Tensor<T>& gamma, const Tensor<T>& beta, const ChannelRows& stats,
+Array<T> normalised(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, const ChannelRows& stats,
                     const ChannelLayout& layout) {
-  Array<T> y = empty_array<T>(rows.shape());
+  Array<T> y = empty_array<T>(x.shape());
   for_rows(layout, [&](kernels::Extent e) {
-    kernels::table<T>().batch_norm(e, rows.data(), stats.view(), data_or_null(gamma), data_or_null(beta), y.data());
+    kernels::table<T>().batch_norm(e, x.data(), stats.view(), data_or_null(gamma), data_or_null(beta), y.data());
   });
   return y;
 }
@@ -205,21 +198,23 @@ template <class T> struct Saved {
   double eps;
   bool batch;
 
-  // S(dy), S(dy * xhat), of rows
+  // S(dy), S(dy * xhat)
   ChannelRows sums(const Tensor<T>& x, const Tensor<T>& dy) const {
     return sum_rows(layout, [&](kernels::Extent e, double* plain, double* weighted) {
       kernels::table<T>().batch_norm_sums(e, x.data(), dy.data(), stats.view(), plain, weighted);
     });
   }
-  // gamma * inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), or gamma * inv_std * dy, of rows and as rows
+  // gamma * inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), or gamma * inv_std * dy
   Array<T> dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy, const ChannelRows& sums) const {
+    if (!batch) {
+      ChannelRows scale(layout.C);
+      std::copy_n(stats.row(2), layout.C, scale.row(2));
+      return normalised(dy, gamma, Tensor<T>(), scale, layout);
+    }
     Array<T> d = empty_array<T>(x.shape());
     for_rows(layout, [&](kernels::Extent e) {
-      if (batch)
-        kernels::table<T>().batch_norm_dx(e, x.data(), dy.data(), stats.view(), data_or_null(gamma), sums.row(0),
-                                          sums.row(1), d.data());
-      else
-        kernels::table<T>().batch_norm_scale(e, dy.data(), stats.row(2), data_or_null(gamma), d.data());
+      kernels::table<T>().batch_norm_dx(e, x.data(), dy.data(), stats.view(), data_or_null(gamma), sums.row(0),
+                                        sums.row(1), d.data());
     });
     return d;
   }
@@ -242,9 +237,7 @@ template <class T> struct Saved {
 // Running statistics leave gamma s ggx + ggg s xm, s S(ggx dy), and ggg s dy. Orders above take the reference.
 template <class T>
 Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& dy) {
-  const Tensor<T> rows_x = to_rows(x, saved.layout), rows_dy = to_rows(dy, saved.layout);
-  Array<T> dx = saved.dx(rows_x, gamma, rows_dy, saved.sums(rows_x, rows_dy));
-  return record("batch_norm_dx", from_rows(std::move(dx), saved.layout), {&x, &gamma, &dy}, [saved](Backward<T>& b) {
+  return record("batch_norm_dx", saved.dx(x, gamma, dy, saved.sums(x, dy)), {&x, &gamma, &dy}, [saved](Backward<T>& b) {
     if (grad_enabled())
       return backward_by_reference(b, 3, [&](const std::vector<Tensor<T>>& in) {
         return saved.batch
@@ -252,13 +245,11 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
                    : affine(in[2] * per_channel(Tensor<T>(rounded<T>(saved.stats, 2)), in[2]), in[1], Tensor<T>());
       });
     const ChannelLayout& layout = saved.layout;
-    const Tensor<T>& g = b.input(1);
-    const Tensor<T> xs = to_rows(b.input(0), layout), ggx = to_rows(b.dz(), layout);
+    const Tensor<T>&xs = b.input(0), &g = b.input(1), &dys = b.input(2), &ggx = b.dz();
     const ChannelRows of_ggx = saved.sums(xs, ggx);  // S(.), S(. xhat)
-    if (b.needs(2)) b.add(2, from_rows(saved.dx(xs, g, ggx, of_ggx), layout));
+    if (b.needs(2)) b.add(2, saved.dx(xs, g, ggx, of_ggx));
     if (!b.needs(0) && !b.needs(1)) return;
 
-    const Tensor<T> dys = to_rows(b.input(2), layout);
     const ChannelRows of_dy = saved.sums(xs, dys);
     // S(ggx dy): the sums of dy over an x of ggx, not normalised
     Saved<T> products{ChannelRows(layout.C), layout, 0, false};
@@ -286,22 +277,19 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
         kernels::table<T>().batch_norm_ddx(e, xs.data(), dys.data(), ggx.data(), saved.stats.view(),
                                            {k.row(0), k.row(1), k.row(2), k.row(3), k.row(4)}, d.data());
       });
-    b.add(0, from_rows(std::move(d), layout));
+    b.add(0, std::move(d));
   });
 }
 
 template <class T> Tensor<T> dgamma_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& dy) {
-  const ChannelRows sums = saved.sums(to_rows(x, saved.layout), to_rows(dy, saved.layout));
-  return record("batch_norm_dgamma", rounded<T>(sums, 1), {&x, &dy}, [saved](Backward<T>& b) {
+  return record("batch_norm_dgamma", rounded<T>(saved.sums(x, dy), 1), {&x, &dy}, [saved](Backward<T>& b) {
     if (grad_enabled())
       return backward_by_reference(b, 2, [&](const std::vector<Tensor<T>>& in) {
         return sum(in[1] * saved.xhat(in[0]), in[0].shape().size() == 3 ? Axes{0, 2} : Axes{0});
       });
-    const ChannelLayout& layout = saved.layout;
-    const Tensor<T> xs = to_rows(b.input(0), layout), dys = to_rows(b.input(1), layout);
-    const Tensor<T>& ggg = b.dz();
-    if (b.needs(0)) b.add(0, from_rows(saved.dx(xs, ggg, dys, saved.sums(xs, dys)), layout));
-    if (b.needs(1)) b.add(1, from_rows(normalised(xs, ggg, Tensor<T>(), saved.stats, layout), layout));
+    const Tensor<T>&x_ = b.input(0), &dy_ = b.input(1), &ggg = b.dz();
+    if (b.needs(0)) b.add(0, saved.dx(x_, ggg, dy_, saved.sums(x_, dy_)));
+    if (b.needs(1)) b.add(1, normalised(x_, ggg, Tensor<T>(), saved.stats, saved.layout));
   });
 }
 
@@ -313,20 +301,18 @@ template <class T> void backward(Backward<T>& b, const Saved<T>& saved) {
     if (b.needs(2)) b.add(2, sum(dy, x.shape().size() == 3 ? Axes{0, 2} : Axes{0}));
     return;
   }
-  const Tensor<T> rows_x = to_rows(x, saved.layout), rows_dy = to_rows(dy, saved.layout);
   const bool wanted = b.needs(1) || b.needs(2) || saved.batch;
-  const ChannelRows sums = wanted ? saved.sums(rows_x, rows_dy) : ChannelRows(saved.layout.C, 2);
-  if (b.needs(0)) b.add(0, from_rows(saved.dx(rows_x, gamma, rows_dy, sums), saved.layout));
+  const ChannelRows sums = wanted ? saved.sums(x, dy) : ChannelRows(saved.layout.C, 2);
+  if (b.needs(0)) b.add(0, saved.dx(x, gamma, dy, sums));
   if (b.needs(1)) b.add(1, rounded<T>(sums, 1));
   if (b.needs(2)) b.add(2, rounded<T>(sums, 0));
 }
 
 // Of either kind of statistics: y, with its backward.
 template <class T>
-Tensor<T> normalise(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, const Tensor<T>& rows,
-                    Saved<T>&& saved) {
-  Array<T> y = normalised(rows, gamma, beta, saved.stats, saved.layout);
-  return record("batch_norm", from_rows(std::move(y), saved.layout), {&x, &gamma, &beta},
+Tensor<T> normalise(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta, Saved<T>&& saved) {
+  Array<T> y = normalised(x, gamma, beta, saved.stats, saved.layout);
+  return record("batch_norm", std::move(y), {&x, &gamma, &beta},
                 [saved = std::move(saved)](Backward<T>& b) { backward(b, saved); });
 }
 
@@ -356,7 +342,7 @@ void Moments::merge(const Moments& other) {
 template <class T> Moments channel_moments(const Tensor<T>& x) {
   const ChannelLayout layout = channel_layout("channel_moments", x.shape());
   ChannelRows stats(layout.C);
-  return measure(to_rows(x, layout), layout, stats);
+  return measure(x, layout, stats);
 }
 
 template <class T>
@@ -365,11 +351,10 @@ BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const 
   if (layout.m() == 1)
     fail("batch_norm: needs more than one value per channel with batch statistics, got input {}", x.shape());
   Saved<T> saved{ChannelRows(layout.C), layout, eps, true};
-  const Tensor<T> rows = to_rows(x, layout);
-  Moments batch = measure(rows, layout, saved.stats);
+  Moments batch = measure(x, layout, saved.stats);
   for (std::size_t c = 0; c < layout.C; ++c)
     saved.stats.row(2)[c] = batch_inv_std(batch.m2(c) / static_cast<double>(layout.m()), eps);
-  return {normalise(x, gamma, beta, rows, std::move(saved)), std::move(batch)};
+  return {normalise(x, gamma, beta, std::move(saved)), std::move(batch)};
 }
 
 template <class T>
@@ -384,7 +369,7 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
     saved.stats.row(0)[c] = static_cast<double>(running_mean(c));
     saved.stats.row(2)[c] = inv_std_of(static_cast<double>(running_var(c)), eps);
   }
-  return normalise(x, gamma, beta, to_rows(x, layout), std::move(saved));
+  return normalise(x, gamma, beta, std::move(saved));
 }
 
 #define XTGRAD_INSTANTIATE(T)                                                                                  \

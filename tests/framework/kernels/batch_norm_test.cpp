@@ -2,6 +2,7 @@
 //
 // In float a result is within one unit in the last place of the exact one, or, where terms cancel, within
 // kCancelled of the sum of their absolute values; in double the latter is all that is asked.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -18,15 +19,17 @@ using test::Quad;
 constexpr double kCancelled = 1e-12;
 constexpr double kEps = 1e-5;
 
-/// One batch and all that is exactly true of it.
+/// One batch (N, C, L) and all that is exactly true of it.
 template <class T> struct Batch {
-  std::size_t m, C;
+  std::size_t N, C, L, m;
   std::vector<T> x, dy, gamma, beta;
   std::vector<Quad> mu, m2, inv_std, sum_dy, sum_dy_xhat, size_dy, size_dy_xhat;
 
-  Batch(std::size_t rows, std::size_t channels, double mean)
-      : m(rows),
+  Batch(std::size_t rows, std::size_t channels, std::size_t length, double mean)
+      : N(rows),
         C(channels),
+        L(length),
+        m(N * L),
         x(test::normal<T>(mean, 1, m * C, m + C)),
         dy(test::normal<T>(0.1, 1, m * C, m + C + 1)),
         gamma(test::normal<T>(1, 0.5, C, 3)),
@@ -34,12 +37,12 @@ template <class T> struct Batch {
     for (auto* row : {&mu, &m2, &inv_std, &sum_dy, &sum_dy_xhat, &size_dy, &size_dy_xhat}) row->assign(C, 0);
     const auto count = static_cast<Quad>(m);
     for (std::size_t c = 0; c < C; ++c) {
-      for (std::size_t n = 0; n < m; ++n) mu[c] += static_cast<Quad>(x[n * C + c]);
+      for (std::size_t n = 0; n < m; ++n) mu[c] += static_cast<Quad>(x[at(n, c)]);
       mu[c] /= count;
       for (std::size_t n = 0; n < m; ++n) m2[c] += centred(n, c) * centred(n, c);
       inv_std[c] = 1 / test::root(m2[c] / count + static_cast<Quad>(kEps));
       for (std::size_t n = 0; n < m; ++n) {
-        const auto d = static_cast<Quad>(dy[n * C + c]);
+        const auto d = static_cast<Quad>(dy[at(n, c)]);
         sum_dy[c] += d;
         size_dy[c] += absolute(d);
         sum_dy_xhat[c] += d * centred(n, c) * inv_std[c];
@@ -48,19 +51,25 @@ template <class T> struct Batch {
     }
   }
 
-  Quad centred(std::size_t n, std::size_t c) const { return static_cast<Quad>(x[n * C + c]) - mu[c]; }
+  /// Where value n of the channel c is.
+  std::size_t at(std::size_t n, std::size_t c) const { return (n / L * C + c) * L + n % L; }
+  Quad centred(std::size_t n, std::size_t c) const { return static_cast<Quad>(x[at(n, c)]) - mu[c]; }
+  kernels::Extent whole() const {
+    return {static_cast<long>(N), static_cast<long>(C), static_cast<long>(L), 0, static_cast<long>(N)};
+  }
 };
 
 kernels::Extent whole(std::integral auto m, std::integral auto C) {
-  return {static_cast<long>(m), static_cast<long>(C), 0, static_cast<long>(m)};
+  return {static_cast<long>(m), static_cast<long>(C), 1, 0, static_cast<long>(m)};
 }
 
 /// The channels' statistics, rounded to double.
 struct Statistics {
   std::vector<double> shift, offset, inv_std;
 
-  template <class T> explicit Statistics(const Batch<T>& b) : shift(b.x.begin(), b.x.begin() + static_cast<long>(b.C)) {
+  template <class T> explicit Statistics(const Batch<T>& b) {
     for (std::size_t c = 0; c < b.C; ++c) {
+      shift.push_back(static_cast<double>(b.x[b.at(0, c)]));
       offset.push_back(static_cast<double>(b.mu[c] - static_cast<Quad>(shift[c])));
       inv_std.push_back(static_cast<double>(b.inv_std[c]));
     }
@@ -78,18 +87,24 @@ template <class T> void expect_near(T got, Quad exact, Quad terms, const char* w
 template <class T> class BatchNormKernel : public testing::Test {
  protected:
   template <class F> static void for_each_batch(F f) {
-    for (const double mean : {0.0, 1e3, 1e6})
-      for (const std::size_t m : {2U, 3U, 7U, 8U, 9U, 33U, 1000U})
-        for (const std::size_t C : {1U, 7U, 8U, 9U, 16U, 33U, 520U}) {
-          if (C > 33 && (m < 7 || m > 9)) continue;
-          const Batch<T> batch(m, C, mean);
-          for (const auto& table : test::instruction_sets<T>()) {
-            if (testing::Test::HasFailure()) return;
-            SCOPED_TRACE(std::string(table.instruction_set) + ": m " + std::to_string(m) + ", C " + std::to_string(C) +
-                         ", mean " + std::to_string(mean));
-            f(table, batch);
-          }
-        }
+    for (const double mean : {0.0, 1e3, 1e6}) {
+      for (const std::size_t N : {2U, 3U, 7U, 8U, 9U, 33U, 1000U})
+        for (const std::size_t C : {1U, 7U, 8U, 9U, 16U, 33U, 520U})
+          if (C <= 33 || (N >= 7 && N <= 9)) for_each_set(Batch<T>(N, C, 1, mean), mean, f);
+      for (const std::size_t N : {1U, 2U, 5U})
+        for (const std::size_t L : {2U, 3U, 7U, 8U, 9U, 16U, 33U, 200U})
+          for (const std::size_t C : {1U, 3U, 8U, 520U})
+            if (C <= 8 || L == 7) for_each_set(Batch<T>(N, C, L, mean), mean, f);
+    }
+  }
+
+ private:
+  template <class F> static void for_each_set(const Batch<T>& batch, double mean, F f) {
+    for (const auto& table : test::instruction_sets<T>()) {
+      if (testing::Test::HasFailure()) return;
+      SCOPED_TRACE(fmt::format("{}: ({}, {}, {}), mean {}", table.instruction_set, batch.N, batch.C, batch.L, mean));
+      f(table, batch);
+    }
   }
 };
 using Precisions = testing::Types<float, double>;
@@ -99,11 +114,11 @@ TYPED_TEST(BatchNormKernel, SumsOfDeviationsAreExactToDouble) {
   this->for_each_batch([](const auto& table, const auto& b) {
     const Statistics stats(b);
     std::vector<double> sum(b.C), squares(b.C);
-    table.batch_moments(whole(b.m, b.C), b.x.data(), stats.shift.data(), sum.data(), squares.data());
+    table.batch_moments(b.whole(), b.x.data(), stats.shift.data(), sum.data(), squares.data());
     for (std::size_t c = 0; c < b.C; ++c) {
       Quad exact = 0, size = 0, exact_squares = 0;
       for (std::size_t n = 0; n < b.m; ++n) {
-        const Quad d = static_cast<Quad>(b.x[n * b.C + c]) - static_cast<Quad>(stats.shift[c]);
+        const Quad d = static_cast<Quad>(b.x[b.at(n, c)]) - static_cast<Quad>(stats.shift[c]);
         exact += d;
         size += absolute(d);
         exact_squares += d * d;
@@ -122,14 +137,14 @@ TYPED_TEST(BatchNormKernel, OutputIsExactToAUnitInTheLastPlace) {
     for (int mode = 0; mode < 4; ++mode) {
       const bool gamma = mode % 2 == 1, beta = mode / 2 == 1;
       std::vector<T> y(b.m * b.C + 1, 77);
-      table.batch_norm(whole(b.m, b.C), b.x.data(), stats.view(), gamma ? b.gamma.data() : nullptr,
+      table.batch_norm(b.whole(), b.x.data(), stats.view(), gamma ? b.gamma.data() : nullptr,
                        beta ? b.beta.data() : nullptr, y.data());
       for (std::size_t n = 0; n < b.m; ++n)
         for (std::size_t c = 0; c < b.C; ++c) {
           const Quad scale = b.inv_std[c] * (gamma ? static_cast<Quad>(b.gamma[c]) : 1);
           const Quad shift = beta ? static_cast<Quad>(b.beta[c]) : 0;
           const Quad product = b.centred(n, c) * scale;
-          expect_near(y[n * b.C + c], product + shift, absolute(product) + absolute(shift) + absolute(scale), "y");
+          expect_near(y[b.at(n, c)], product + shift, absolute(product) + absolute(shift) + absolute(scale), "y");
         }
       EXPECT_EQ(y.back(), 77);
     }
@@ -141,7 +156,7 @@ TYPED_TEST(BatchNormKernel, SumsAreExact) {
   this->for_each_batch([](const auto& table, const Batch<T>& b) {
     const Statistics stats(b);
     std::vector<double> sum_dy(b.C), sum_dy_xhat(b.C);
-    table.batch_norm_sums(whole(b.m, b.C), b.x.data(), b.dy.data(), stats.view(), sum_dy.data(), sum_dy_xhat.data());
+    table.batch_norm_sums(b.whole(), b.x.data(), b.dy.data(), stats.view(), sum_dy.data(), sum_dy_xhat.data());
     for (std::size_t c = 0; c < b.C; ++c) {
       expect_near(static_cast<T>(sum_dy[c]), b.sum_dy[c], b.size_dy[c], "sum_dy");
       expect_near(static_cast<T>(sum_dy_xhat[c]), b.sum_dy_xhat[c], b.size_dy_xhat[c], "sum_dy_xhat");
@@ -154,21 +169,21 @@ TYPED_TEST(BatchNormKernel, GradientOfTheInputIsExactToAUnitInTheLastPlace) {
   this->for_each_batch([](const auto& table, const Batch<T>& b) {
     const Statistics stats(b);
     std::vector<double> sum_dy(b.C), sum_dy_xhat(b.C);
-    table.batch_norm_sums(whole(b.m, b.C), b.x.data(), b.dy.data(), stats.view(), sum_dy.data(), sum_dy_xhat.data());
+    table.batch_norm_sums(b.whole(), b.x.data(), b.dy.data(), stats.view(), sum_dy.data(), sum_dy_xhat.data());
     const auto count = static_cast<Quad>(b.m);
     for (const bool gamma : {false, true}) {
       std::vector<T> dx(b.m * b.C + 1, 77);
-      table.batch_norm_dx(whole(b.m, b.C), b.x.data(), b.dy.data(), stats.view(), gamma ? b.gamma.data() : nullptr,
+      table.batch_norm_dx(b.whole(), b.x.data(), b.dy.data(), stats.view(), gamma ? b.gamma.data() : nullptr,
                           sum_dy.data(), sum_dy_xhat.data(), dx.data());
       for (std::size_t n = 0; n < b.m; ++n)
         for (std::size_t c = 0; c < b.C; ++c) {
           const Quad scale = b.inv_std[c] * (gamma ? static_cast<Quad>(b.gamma[c]) : 1);
-          const auto d = static_cast<Quad>(b.dy[n * b.C + c]);
+          const auto d = static_cast<Quad>(b.dy[b.at(n, c)]);
           const Quad mean_dy = b.sum_dy[c] / count;
           const Quad weighted = b.centred(n, c) * b.inv_std[c] * b.sum_dy_xhat[c] / count;
           const Quad terms = absolute(scale) * (absolute(d) + b.size_dy[c] / count +
                                                 absolute(b.centred(n, c) * b.inv_std[c]) * b.size_dy_xhat[c] / count);
-          expect_near(dx[n * b.C + c], scale * (d - mean_dy - weighted), terms, "dx");
+          expect_near(dx[b.at(n, c)], scale * (d - mean_dy - weighted), terms, "dx");
         }
       EXPECT_EQ(dx.back(), 77);
     }
@@ -183,38 +198,22 @@ TYPED_TEST(BatchNormKernel, SecondOrderIsASumOfThreeTerms) {
     const std::vector<T> ggx = test::normal<T>(0.2, 1, b.m * b.C, 10);
     const auto row = [&](std::size_t i) { return k.data() + i * b.C; };
     std::vector<T> d(b.m * b.C + 1, 77);
-    table.batch_norm_ddx(whole(b.m, b.C), b.x.data(), b.dy.data(), ggx.data(), stats.view(),
+    table.batch_norm_ddx(b.whole(), b.x.data(), b.dy.data(), ggx.data(), stats.view(),
                          {row(0), row(1), row(2), row(3), row(4)}, d.data());
-    for (std::size_t i = 0; i < b.m * b.C; ++i) {
-      const std::size_t c = i % b.C;
-      const auto of = [&](std::size_t r) { return static_cast<Quad>(row(r)[c]); };
-      const Quad terms[] = {of(0) * b.centred(i / b.C, c), of(1) * (static_cast<Quad>(b.dy[i]) - of(3)),
-                            of(2) * (static_cast<Quad>(ggx[i]) - of(4))};
-      Quad sum = 0, size = absolute(of(0));
-      for (const Quad term : terms) {
-        sum += term;
-        size += absolute(term);
+    for (std::size_t n = 0; n < b.m; ++n)
+      for (std::size_t c = 0; c < b.C; ++c) {
+        const std::size_t i = b.at(n, c);
+        const auto of = [&](std::size_t r) { return static_cast<Quad>(row(r)[c]); };
+        const Quad terms[] = {of(0) * b.centred(n, c), of(1) * (static_cast<Quad>(b.dy[i]) - of(3)),
+                              of(2) * (static_cast<Quad>(ggx[i]) - of(4))};
+        Quad sum = 0, size = absolute(of(0));
+        for (const Quad term : terms) {
+          sum += term;
+          size += absolute(term);
+        }
+        expect_near(d[i], sum, size, "d");
       }
-      expect_near(d[i], sum, size, "d");
-    }
     EXPECT_EQ(d.back(), 77);
-  });
-}
-
-TYPED_TEST(BatchNormKernel, ScaleIsOneProduct) {
-  using T = TypeParam;
-  this->for_each_batch([](const auto& table, const Batch<T>& b) {
-    const Statistics stats(b);
-    for (const bool gamma : {false, true}) {
-      std::vector<T> dx(b.m * b.C);
-      table.batch_norm_scale(whole(b.m, b.C), b.dy.data(), stats.inv_std.data(), gamma ? b.gamma.data() : nullptr,
-                             dx.data());
-      for (std::size_t i = 0; i < dx.size(); ++i) {
-        const Quad exact =
-            b.inv_std[i % b.C] * (gamma ? static_cast<Quad>(b.gamma[i % b.C]) : 1) * static_cast<Quad>(b.dy[i]);
-        expect_near(dx[i], exact, absolute(exact), "dx");
-      }
-    }
   });
 }
 
@@ -288,9 +287,9 @@ TYPED_TEST(BatchNormKernel, PartsOfTheRowsAreThoseOfTheWhole) {
     const std::vector<double> k = test::normal<double>(0, 1, 5 * b.C, 9);
     const auto row = [&](std::size_t i) { return k.data() + i * b.C; };
     const std::size_t size = b.m * b.C;
-    // y, dx, d of the second order, dx with running statistics, and the four sums
+    // y, dx, d of the second order, and the four sums
     const auto results = [&](const std::vector<kernels::Extent>& parts) {
-      std::vector<T> maps(4 * size + 1, 77);
+      std::vector<T> maps(3 * size + 1, 77);
       std::vector<double> sums(4 * b.C);
       for (const kernels::Extent& e : parts) {
         std::vector<double> mine(4 * b.C);
@@ -303,13 +302,13 @@ TYPED_TEST(BatchNormKernel, PartsOfTheRowsAreThoseOfTheWhole) {
                             maps.data() + size);
         table.batch_norm_ddx(e, b.x.data(), b.dy.data(), b.x.data(), stats.view(),
                              {row(0), row(1), row(2), row(3), row(4)}, maps.data() + 2 * size);
-        table.batch_norm_scale(e, b.dy.data(), stats.inv_std.data(), nullptr, maps.data() + 3 * size);
       }
       return std::pair(maps, sums);
     };
-    const kernels::Extent all = whole(b.m, b.C);
+    const kernels::Extent all = b.whole();
+    if (b.N == 1) return;
     const auto once = results({all});
-    for (const long cut : {1L, all.m / 2, all.m - 1}) {
+    for (const long cut : {1L, all.N / 2, all.N - 1}) {
       kernels::Extent before = all, after = all;
       before.last = after.first = cut;
       const auto twice = results({before, after});
