@@ -31,18 +31,25 @@ inline const std::vector<Network> networks{
     {"wide", {1024, 1024, 1024, 10}, 512, Activation::relu, Optimizer::adam},
 };
 
-/// BatchNorm1d of x (m, C) alone.
+/// BatchNorm1d of x (N, C), or (N, C, L) where L is not 1, alone.
 struct Normalisation {
   std::string name;
-  std::size_t m, C;
+  std::size_t N, C;
   bool affine;
+  std::size_t L = 1;
+
+  std::size_t size() const { return N * C * L; }
+  template <class Shape> Shape shape() const {
+    using Extent = typename Shape::value_type;
+    Shape shape{static_cast<Extent>(N), static_cast<Extent>(C)};
+    if (L > 1) shape.push_back(static_cast<Extent>(L));
+    return shape;
+  }
 };
 
 inline const std::vector<Normalisation> normalisations{
-    {"3x2", 3, 2, false},
-    {"128x256", 128, 256, true},
-    {"4096x1024", 4096, 1024, true},
-    {"65536x64", 65536, 64, true},
+    {"3x2", 3, 2, false},          {"128x256", 128, 256, true},        {"4096x1024", 4096, 1024, true},
+    {"65536x64", 65536, 64, true}, {"32x64x1000", 32, 64, true, 1000},
 };
 
 inline constexpr double kSgdRate = 1e-2, kMomentum = 0.9, kAdamRate = 1e-3;
@@ -98,12 +105,12 @@ struct Start {
 
 /// What a BatchNorm1d alone is given.
 struct Batch {
-  std::vector<float> x, dy;  ///< (m, C)
+  std::vector<float> x, dy;  ///< (N, C, L)
 
   explicit Batch(const Normalisation& normalisation) {
     Values values(2);
-    x = values(normalisation.m * normalisation.C, 1);
-    dy = values(normalisation.m * normalisation.C, 1);
+    x = values(normalisation.size(), 1);
+    dy = values(normalisation.size(), 1);
   }
 };
 

@@ -26,7 +26,8 @@ eval_forward/wide    -     0.97
 batch_norm/3x2       -     20
 batch_norm/128x256   -     3
 batch_norm/4096x1024 -     1.3
-batch_norm/65536x64  -     1.3'
+batch_norm/65536x64  -     1.3
+batch_norm/32x64x1000 -    3'
 
 sides=(xtgrad handwritten) rounds=5 cases=. counts='1 2' native=
 if [[ ${1-} == native ]]; then

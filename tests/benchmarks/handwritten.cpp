@@ -466,8 +466,11 @@ struct Side {
     static constexpr long kRows = 8;
 
     explicit BatchNorm(const Normalisation& normalisation)
-        : batch(normalisation), m(static_cast<long>(normalisation.m)), C(static_cast<long>(normalisation.C)) {
-      for (Buffer* b : {&y, &dx}) *b = Buffer(m * C);
+        : batch(normalisation),
+          N(static_cast<long>(normalisation.N)),
+          C(static_cast<long>(normalisation.C)),
+          L(static_cast<long>(normalisation.L)) {
+      for (Buffer* b : {&y, &dx}) *b = Buffer(N * C * L);
       for (Buffer* b : {&gamma, &beta, &running_mean, &running_var, &mean, &inv_std, &d_gamma, &d_beta})
         *b = Buffer(round_up(C, kLanes));
       for (Buffer* b : {&sums, &products}) *b = Buffer(threads * round_up(C, kLanes));
@@ -475,7 +478,8 @@ struct Side {
       std::fill_n(static_cast<float*>(running_var), C, 1.0F);
     }
     void run() {
-      together(m * C > 100000, [&](const Member& member) {
+      together(N * C * L > 100000, [&](const Member& member) {
+        if (L > 1) return both_of_runs(member);
         const long whole = C / kLanes * kLanes;
         both<Vector>(member, 0, whole);
         both<float>(member, whole, C);
@@ -484,8 +488,8 @@ struct Side {
     double value() {
       run();
       double sum = 0;
-      for (long i = 0; i < m * C; ++i) sum += static_cast<double>(std::abs(y[i]) + std::abs(dx[i]));
-      return sum / static_cast<double>(m * C);
+      for (long i = 0; i < N * C * L; ++i) sum += static_cast<double>(std::abs(y[i]) + std::abs(dx[i]));
+      return sum / static_cast<double>(N * C * L);
     }
 
    private:
@@ -498,9 +502,71 @@ struct Side {
       at<V>(to) = value;
     }
 
-    // Channels first .. last of the batch, forward and backward.
+    // Sums of registers and, beyond the last whole one, of numbers.
+    struct Sum {
+      Vector registers;
+      float rest;
+      void operator+=(const Vector& v) { registers += v; }
+      void operator+=(float v) { rest += v; }
+      operator float() const {
+        float total = rest;
+        for (long k = 0; k < kLanes; ++k) total += registers[k];
+        return total;
+      }
+    };
+
+    // Three axes, forward and backward: a channel's values come in runs of L, which are read in their order.
+    void both_of_runs(const Member& member) {
+      const float *x = batch.x.data(), *dy = batch.dy.data(), count = static_cast<float>(N * L);
+      const auto [begin, end] = member.share(C, 1);
+      const long first = begin, last = end;
+      const auto each_run = [&](auto body) {
+        for (long n = 0; n < N; ++n)
+          for (long c = first; c < last; ++c) body(c, (n * C + c) * L);
+      };
+      const auto each = [&](long i, auto body) {
+        const long stop = i + L;
+        for (; i + kLanes <= stop; i += kLanes) body(Vector{}, i);
+        for (; i < stop; ++i) body(0.0F, i);
+      };
+      const auto sum_runs = [&](auto add) {
+        for (long c = first; c < last; ++c) sums[c] = products[c] = 0;
+        each_run([&](long c, long run) {
+          Sum sum{}, product{};
+          each(run, [&](auto v, long i) { add(v, c, i, sum, product); });
+          sums[c] += sum;
+          products[c] += product;
+        });
+      };
+      sum_runs([&]<class V>(V, long c, long i, Sum& sum, Sum& square) {
+        const V d = at<V>(x + i) - x[c * L];
+        sum += d;
+        square += d * d;
+      });
+      for (long c = first; c < last; ++c)
+        take_statistics<float>({x[c * L], sums[c], products[c]}, count, state(), c, 0);
+      each_run([&](long c, long run) {
+        const float scale = gamma[c] * inv_std[c], offset = beta[c] - mean[c] * scale;
+        each(run, [&]<class V>(V, long i) { at<V>(y + i) = at<V>(x + i) * scale + offset; });
+      });
+      sum_runs([&]<class V>(V, long c, long i, Sum& sum, Sum& product) {
+        sum += at<V>(dy + i);
+        product += at<V>(dy + i) * (at<V>(x + i) - mean[c]);
+      });
+      for (long c = first; c < last; ++c) {
+        d_beta[c] = sums[c];
+        d_gamma[c] = products[c] * inv_std[c];
+      }
+      each_run([&](long c, long run) {
+        const Slope<float> slope(gamma[c], inv_std[c], mean[c], d_beta[c], d_gamma[c], count);
+        each(run,
+             [&]<class V>(V, long i) { at<V>(dx + i) = slope.a * at<V>(dy + i) + (slope.b * at<V>(x + i) + slope.e); });
+      });
+    }
+
+    // Channels first .. last of two axes, forward and backward.
     template <class V> void both(const Member& member, long first, long last) {
-      const float *x = batch.x.data(), *dy = batch.dy.data(), count = static_cast<float>(m);
+      const float *x = batch.x.data(), *dy = batch.dy.data(), count = static_cast<float>(N);
       total<V>(member, first, last, [&](long begin, long end, long c, V& sum, V& square) {
         const V shift = at<V>(x + c);
         for (long n = begin; n < end; ++n) {
@@ -543,7 +609,7 @@ struct Side {
     // time the rows come from the last to the first, for the last are those that the caches still hold.
     template <class V, class Body>
     void blocks(const Member& member, long first, long last, bool again, Body body) const {
-      const auto [begin, end] = member.share(m);
+      const auto [begin, end] = member.share(N);
       const long count = (end - begin + kRows - 1) / kRows;
       for (long i = 0; i < count; ++i) {
         const long n = begin + (again ? count - 1 - i : i) * kRows;
@@ -575,8 +641,8 @@ struct Side {
     ChannelState state() const { return {running_mean, running_var, mean, inv_std}; }
 
     benchmarks::Batch batch;
-    long m, C;
-    bool stream = m * C > 1000000;
+    long N, C, L;
+    bool stream = N * C * L > 1000000;
     Buffer y, dx, gamma, beta, running_mean, running_var, mean, inv_std, d_gamma, d_beta, sums, products;
   };
 };

@@ -92,8 +92,8 @@ struct Side {
     explicit BatchNorm(const Normalisation& normalisation)
         : BatchNorm(normalisation, benchmarks::Batch(normalisation)) {}
     BatchNorm(const Normalisation& normalisation, const benchmarks::Batch& batch)
-        : x(tensor_of({std::int64_t(normalisation.m), std::int64_t(normalisation.C)}, batch.x)),
-          dy(tensor_of({std::int64_t(normalisation.m), std::int64_t(normalisation.C)}, batch.dy)),
+        : x(tensor_of(normalisation.shape<std::vector<std::int64_t>>(), batch.x)),
+          dy(tensor_of(normalisation.shape<std::vector<std::int64_t>>(), batch.dy)),
           bn(torch::nn::BatchNorm1dOptions(std::int64_t(normalisation.C)).affine(normalisation.affine)) {
       leaves = bn->parameters();
       leaves.push_back(x.requires_grad_());

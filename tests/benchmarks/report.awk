@@ -49,14 +49,14 @@ function verdict(good, text) {
 
 function table(count,   i, name, x, h, l) {
   printf "%d thread%s, microseconds\n", count, count == 1 ? "" : "s"
-  printf "%-20s %9s %12s %8s  %19s %15s\n", "case", "xtgrad", "hand-written", "libtorch", "xtgrad/hand-written",
+  printf "%-22s %9s %12s %8s  %19s %15s\n", "case", "xtgrad", "hand-written", "libtorch", "xtgrad/hand-written",
          "libtorch/xtgrad"
   for (i = 1; i <= cases; ++i) {
     name = names[i]
     x = us("xtgrad", count, name)
     h = us("handwritten", count, name)
     l = libtorch_us(count, name)
-    printf "%-20s %9s %12s %8s  %19s %15s\n", name, number(x), number(h), number(l), number(ratio(x, h)),
+    printf "%-22s %9s %12s %8s  %19s %15s\n", name, number(x), number(h), number(l), number(ratio(x, h)),
            number(ratio(l, x))
     printf "%s  {\"case\": \"%s\", \"threads\": %d, \"xtgrad_us\": %s, \"handwritten_us\": %s, \"libtorch_us\": %s}",
            entries++ ? ",\n" : "[\n", name, count, or_null(x), or_null(h), or_null(l) >json
@@ -106,11 +106,11 @@ function judge_two_threads(   i, gain, least) {
 }
 
 function compare_native(   i, x, y, slow) {
-  printf "%-20s %9s %8s %16s\n", "case", "portable", "native", "portable/native"
+  printf "%-22s %9s %8s %16s\n", "case", "portable", "native", "portable/native"
   for (i = 1; i <= cases; ++i) {
     x = us("xtgrad", 1, names[i])
     y = us("native", 1, names[i])
-    printf "%-20s %9s %8s %16s\n", names[i], number(x), number(y), number(x / y)
+    printf "%-22s %9s %8s %16s\n", names[i], number(x), number(y), number(x / y)
     if (x > 1.05 * y) slow = slow " " names[i]
   }
   print ""

@@ -43,7 +43,7 @@ inline benchmark::Counter per_item(std::size_t items) {
 
 /// The bytes that must move: forward reads x twice and writes y, backward reads x and dy twice and writes dx.
 inline void report_work(benchmark::State& state, const Normalisation& normalisation) {
-  const std::size_t size = normalisation.m * normalisation.C;
+  const std::size_t size = normalisation.size();
   state.SetBytesProcessed(bytes(8 * size) * static_cast<std::int64_t>(state.iterations()));
   state.counters["per_element"] = per_item(size);
 }

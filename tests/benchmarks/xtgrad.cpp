@@ -10,6 +10,6 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("instruction_set", xtgrad::kernels::table<float>().instruction_set);
   benchmark::AddCustomContext("compiler", XTGRAD_COMPILER);
   for (const benchmarks::Normalisation& normalisation : benchmarks::normalisations)
-    if (normalisation.m > 1000) benchmarks::add_copy(normalisation.name, normalisation.m * normalisation.C);
+    if (normalisation.size() > 1000000) benchmarks::add_copy(normalisation.name, normalisation.size());
   return benchmarks::run<benchmarks::Xtgrad>(argc, argv);
 }

@@ -97,8 +97,8 @@ struct Xtgrad {
   struct BatchNorm {
     explicit BatchNorm(const Normalisation& normalisation) : BatchNorm(normalisation, Batch(normalisation)) {}
     BatchNorm(const Normalisation& normalisation, const Batch& batch)
-        : x(array_of<float>({normalisation.m, normalisation.C}, batch.x)),
-          dy(array_of<float>({normalisation.m, normalisation.C}, batch.dy)),
+        : x(array_of<float>(normalisation.shape<Shape>(), batch.x)),
+          dy(array_of<float>(normalisation.shape<Shape>(), batch.dy)),
           bn(normalisation.C, {.affine = normalisation.affine}),
           leaves(bn.parameters()) {
       leaves.push_back(x.requires_grad(true));
