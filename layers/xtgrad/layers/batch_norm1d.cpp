@@ -72,7 +72,7 @@ template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
   if (options_.non_finite == NonFinite::skip) {
     bool finite = true;
     for (std::size_t c = 0; c < C_; ++c)
-      finite &= std::isfinite(static_cast<T>(mu[c])) & std::isfinite(static_cast<T>(m2[c] / unbiased));
+      finite &= std::isfinite(static_cast<T>(mu[c]) + 0 * static_cast<T>(m2[c] / unbiased));  // 0 * inf is NaN
     if (!finite) {
       ++skipped_batches_;
       return;
