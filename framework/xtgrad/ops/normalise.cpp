@@ -36,11 +36,10 @@ template <class T> Tensor<T> layer_norm(const Tensor<T>& x, const Tensor<T>& gam
     check(!t->defined() || t->shape() == Shape{D}, "layer_norm: a parameter is {}, input {} expects ({},)",
           t->defined() ? t->shape() : Shape(), x.shape(), D);
   // A row is to layer normalisation what a channel is to batch normalisation.
-  const Tensor<T> columns = transpose(reshape(x, {x.size() / D, D}));
-  Tensor<T> y = transpose(batch_norm(columns, Tensor<T>(), Tensor<T>(), eps).y);
+  const Tensor<T> channels = reshape(x, {1, x.size() / D, D});
+  Tensor<T> y = reshape(batch_norm(channels, Tensor<T>(), Tensor<T>(), eps).y, x.shape());
   if (gamma.defined()) y = gamma * y;
-  if (beta.defined()) y = y + beta;
-  return reshape(y, x.shape());
+  return beta.defined() ? y + beta : y;
 }
 
 template <class T> Tensor<T> dropout(const Tensor<T>& x, double p, Generator& generator) {
