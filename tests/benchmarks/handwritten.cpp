@@ -5,7 +5,7 @@
 // before a BatchNorm1d only moves the running mean, so that only that is given it. Weights lie as (inputs, outputs), whose
 // product with the inputs is faster than that with their transpose. Rows of activations lie an odd number
 // of cache lines apart, so that a column of them does not fall into one set of the cache, and are padded with zeros to
-// whole registers, so that loops have no rest. With threads, each does its share of every product and loop.
+// whole registers, so that loops over them have no rest. With threads, each does its share of every product and loop.
 #include <cblas.h>
 #include <omp.h>
 
@@ -515,7 +515,8 @@ struct Side {
       }
     };
 
-    // Three axes, forward and backward: a channel's values come in runs of L, which are read in their order.
+    // Three axes, forward and backward: a channel's values come in runs of L, which are read in their order. Runs are not
+    // aligned, so that nothing can pass the caches by.
     void both_of_runs(const Member& member) {
       const float *x = batch.x.data(), *dy = batch.dy.data(), count = static_cast<float>(N * L);
       const auto [begin, end] = member.share(C, 1);

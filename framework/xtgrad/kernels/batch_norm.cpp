@@ -14,6 +14,7 @@ using D = Lanes<double>;
 constexpr long kGroup = 8;
 // Rows at a time where there are results to write: more streams than these, and the prefetcher loses them.
 constexpr long kMapGroup = 4;
+
 // The channels of a register's lanes: c and its neighbours, or c alone.
 struct Across {
   long c;
@@ -93,7 +94,7 @@ template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double*
         from, e.L, [&](auto registers, long position) __attribute__((always_inline)) {
           D u, v;
           term(registers, position, Along{c}, u, v);
-          u = registers.only(u);
+          u = registers.only(u), v = registers.only(v);
           sum_a = sum_a + u;
           sum_b = fma(u, v, sum_b);
         });
@@ -142,8 +143,7 @@ template <class T, bool ShiftOnly = kShiftOnly<T>> struct Centred {
       : x(array, e, c0),
         shift(width, [=](long c) { return shifts[c0 + c]; }),
         offset(width, [=](long c) { return offsets[c0 + c]; }) {}
-  template <class Registers, class Channels>
-  XTGRAD_INLINE D operator()(Registers registers, long position, Channels c) const {
+  template <class Registers, class Lane> XTGRAD_INLINE D operator()(Registers registers, long position, Lane c) const {
     const D d = x(registers, position) - shift(c);
     return ShiftOnly ? d : d - offset(c);
   }

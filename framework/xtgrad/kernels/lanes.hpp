@@ -49,7 +49,8 @@ template <class T> struct Lanes {
   }
   XTGRAD_INLINE friend Lanes sqrt(const Lanes& x) { return xsimd::sqrt(x.v); }
   XTGRAD_INLINE friend Lanes exp(const Lanes& x) {
-    // xsimd 8.1 gives 0 below `low` and inf above `high`, which is too early by that to `zero` and `infinite`.
+    // xsimd 8.1 gives 0 below `low`, though e^x is subnormal down to `zero`, and inf above `high`, though e^x is finite
+    // almost up to `infinite`.
     constexpr bool single = sizeof(T) == 4;
     constexpr T zero = single ? T(-104) : T(-746), low = single ? T(-87) : T(-708);
     constexpr T high = single ? T(88) : T(709), infinite = single ? T(89) : T(710);

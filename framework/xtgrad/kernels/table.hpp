@@ -21,7 +21,7 @@ template <class T> struct Elementwise {
   void (*vjp[3])(long n, const T* dz, const T* z, const T* const* in, const long* step, T* d);
 };
 
-/// What batch normalisation knows about each channel of x (m, C), in double whatever T is:
+/// What batch normalisation knows about each channel of x (N, C, L), in double whatever T is:
 /// the mean is shift + offset, two terms because their sum may not fit into one double.
 struct Channels {
   const double* shift;    ///< (C) a value near the mean
@@ -70,11 +70,11 @@ template <class T> struct Table {
   /// Whether that is faster than OpenBLAS: as measured, on processors that have these instructions.
   bool (*matmul_pays)(bool transpose_b, long M, long N, long K);
 
-  /// sum = sum(d), squares = sum(d^2) of d = x - shift over the rows, each (C) and zeros before
+  /// sum = sum(d), squares = sum(d^2) of d = x - shift over the rows, each (C), which the caller sets to 0
   void (*batch_moments)(Extent e, const T* x, const double* shift, double* sum, double* squares);
   /// y = gamma * (x - mean) * inv_std + beta; gamma and beta may be null (1 and 0)
   void (*batch_norm)(Extent e, const T* x, Channels stats, const T* gamma, const T* beta, T* y);
-  /// sum_dy = sum(dy), sum_dy_xhat = sum(dy * xhat) over the rows, each (C) and zeros before
+  /// sum_dy = sum(dy), sum_dy_xhat = sum(dy * xhat) over the rows, each (C), which the caller sets to 0
   void (*batch_norm_sums)(Extent e, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat);
   /// dx = gamma * inv_std * (dy - sum_dy / m - xhat * sum_dy_xhat / m)
   void (*batch_norm_dx)(Extent e, const T* x, const T* dy, Channels stats, const T* gamma, const double* sum_dy,

@@ -1,5 +1,6 @@
 #include "xtgrad/ops/batch_norm.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -116,9 +117,10 @@ template <class T> const T* data_or_null(const Tensor<T>& t) { return t.defined(
 
 // How many rows a thread takes at a time: it depends on the shape alone, and so no sum on the number of threads.
 std::size_t rows_of_a_part(const ChannelLayout& layout) {
-  constexpr std::size_t kWorthAThread = 1U << 17, kFewest = 64;  // values, and those of a channel
+  constexpr std::size_t kWorthAThread = 1U << 17, kFewest = 16, kMost = 64;  // values, those of a channel; parts
   const std::size_t group = layout.L == 1 ? 8 : 1;
-  const std::size_t parts = std::min({layout.m() * layout.C / kWorthAThread, layout.m() / kFewest, layout.N / group});
+  const std::size_t parts =
+      std::min({layout.m() * layout.C / kWorthAThread, layout.m() / kFewest, layout.N / group, kMost});
   const std::size_t groups = std::max<std::size_t>(parts, 1) * group;
   return std::max((layout.N + groups - 1) / groups, std::size_t{1}) * group;
 }
@@ -143,7 +145,7 @@ template <class Body> ChannelRows sum_rows(const ChannelLayout& layout, const Bo
     body(e, mine, mine + e.C);
   });
   for (std::size_t p = 1; p < parts; ++p)
-    std::transform(sums.row(0), sums.row(2), sums.row(2 * p), sums.row(0), std::plus<>());
+    for (std::size_t i = 0; i < 2 * layout.C; ++i) sums.row(0)[i] += sums.row(2 * p)[i];
   return sums;
 }
 
@@ -171,7 +173,7 @@ template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layo
   if constexpr (sizeof(T) == sizeof(double)) {
     const ChannelRows again = sum_deviations(mean);
     for (std::size_t c = 0; c < layout.C; ++c) {
-      const double rest = again.row(0)[c], by = rest / m;
+      const double rest = again.row(0)[c], by = std::isfinite(mean[c]) ? rest / m : 0;
       m2[c] = again.row(1)[c] - rest * by;
       stats.row(1)[c] = mean[c] - stats.row(0)[c] + by;
       mean[c] += by;
@@ -245,16 +247,16 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
                    : affine(in[2] * per_channel(Tensor<T>(rounded<T>(saved.stats, 2)), in[2]), in[1], Tensor<T>());
       });
     const ChannelLayout& layout = saved.layout;
-    const Tensor<T>&xs = b.input(0), &g = b.input(1), &dys = b.input(2), &ggx = b.dz();
+    const Tensor<T>&xs = b.input(0), &g = b.input(1), &ggx = b.dz();
     const ChannelRows of_ggx = saved.sums(xs, ggx);  // S(.), S(. xhat)
     if (b.needs(2)) b.add(2, saved.dx(xs, g, ggx, of_ggx));
     if (!b.needs(0) && !b.needs(1)) return;
 
-    const ChannelRows of_dy = saved.sums(xs, dys);
+    const ChannelRows of_dy = saved.sums(xs, b.input(2));
     // S(ggx dy): the sums of dy over an x of ggx, not normalised
     Saved<T> products{ChannelRows(layout.C), layout, 0, false};
     std::fill_n(products.stats.row(2), layout.C, 1.0);
-    const ChannelRows of_both = products.sums(ggx, dys);
+    const ChannelRows of_both = products.sums(ggx, b.input(2));
 
     const double m = static_cast<double>(layout.m());
     ChannelRows d_gamma(layout.C, 1), k(layout.C, 5);
@@ -274,7 +276,7 @@ Tensor<T> dx_op(const Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamm
     Array<T> d = full_array<T>(xs.shape(), T(0));
     if (saved.batch)
       for_rows(layout, [&](kernels::Extent e) {
-        kernels::table<T>().batch_norm_ddx(e, xs.data(), dys.data(), ggx.data(), saved.stats.view(),
+        kernels::table<T>().batch_norm_ddx(e, xs.data(), b.input(2).data(), ggx.data(), saved.stats.view(),
                                            {k.row(0), k.row(1), k.row(2), k.row(3), k.row(4)}, d.data());
       });
     b.add(0, std::move(d));

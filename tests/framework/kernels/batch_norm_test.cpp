@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <concepts>
+#include <functional>
 
 #include "../numbers.hpp"
 #include "instruction_sets.hpp"
@@ -311,6 +313,13 @@ TYPED_TEST(BatchNormKernel, PartsOfTheRowsAreThoseOfTheWhole) {
     for (const long cut : {1L, all.N / 2, all.N - 1}) {
       kernels::Extent before = all, after = all;
       before.last = after.first = cut;
+      const std::vector<T> begun = results({before}).first;
+      const auto from = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(cut) * b.C * b.L);
+      for (std::ptrdiff_t map = 0; map < 3; ++map) {
+        const auto start = begun.begin() + map * static_cast<std::ptrdiff_t>(size);
+        ASSERT_TRUE(std::all_of(start + from, start + static_cast<std::ptrdiff_t>(size), [](T v) { return v == 77; }))
+            << "map " << map << " writes beyond row " << cut;
+      }
       const auto twice = results({before, after});
       ASSERT_EQ(twice.first, once.first) << "cut at row " << cut;
       for (std::size_t i = 0; i < 4 * b.C; ++i) {

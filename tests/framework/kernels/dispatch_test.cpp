@@ -20,10 +20,12 @@ template <class T> void expect_complete(const kernels::Table<T>& table) {
   EXPECT_NE(table.batch_norm, nullptr);
   EXPECT_NE(table.batch_norm_sums, nullptr);
   EXPECT_NE(table.batch_norm_dx, nullptr);
+  EXPECT_NE(table.batch_norm_ddx, nullptr);
   EXPECT_NE(table.softmax_cross_entropy, nullptr);
   EXPECT_NE(table.softmax_cross_entropy_vjp, nullptr);
   EXPECT_NE(table.sgd, nullptr);
   EXPECT_NE(table.adam, nullptr);
+  EXPECT_NE(table.rmsprop, nullptr);
 }
 
 TEST(Dispatch, FillsEveryEntryForEveryInstructionSet) {

@@ -119,6 +119,23 @@ TEST(BatchNorm, WithRunningStatisticsIsAnAffineMap) {
   EXPECT_EQ(values(grads[2]), (std::vector<double>{101, 1010}));
 }
 
+// Three values do not fill a register; what fills it up must not count.
+TEST(BatchNorm, AnInfiniteRunningMeanGivesAnInfiniteGradientOfGamma) {
+  const double inf = std::numeric_limits<double>::infinity();
+  const Double gamma = variable(Double{1});
+  for (const Shape& shape : {Shape{2, 1, 3}, Shape{6, 1}}) {
+    const Double y =
+        batch_norm<double>(Double::ones(shape), gamma, {}, 0, full_array<double>({1}, inf), full_array<double>({1}, 1));
+    EXPECT_EQ(grad(y, {gamma}, {.seed = Double::ones(shape)})[0].item(), -inf);
+  }
+}
+
+TEST(BatchNorm, AnInfiniteValueGivesAnInfiniteMean) {
+  const double inf = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(channel_moments(Double{{1}, {inf}}).mean(0), inf);
+  EXPECT_EQ(channel_moments(Tensor<float>{{1}, {std::numeric_limits<float>::infinity()}}).mean(0), inf);
+}
+
 TEST(BatchNorm, WithRunningStatisticsTakesOneValue) {
   const Array<double> mu = full_array<double>({1}, 1), var = full_array<double>({1}, 4);
   EXPECT_EQ(batch_norm<double>(Double::full({1, 1}, 5), {}, {}, 0, mu, var).item(), 2);
