@@ -239,7 +239,7 @@ template <class T> class Walk {
   }
 
   bool all_ = true;
-  bool retain_;
+  const bool retain_;
   std::int64_t smallest_ = std::numeric_limits<std::int64_t>::max();
   Table<bool> on_the_way_;
   Table<Tensor<T>> pending_;

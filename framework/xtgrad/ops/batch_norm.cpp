@@ -121,8 +121,8 @@ std::size_t rows_of_a_part(const ChannelLayout& layout) {
   const std::size_t group = layout.L == 1 ? 8 : 1;
   const std::size_t parts =
       std::min({layout.m() * layout.C / kWorthAThread, layout.m() / kFewest, layout.N / group, kMost});
-  const std::size_t groups = std::max<std::size_t>(parts, 1) * group;
-  return std::max((layout.N + groups - 1) / groups, std::size_t{1}) * group;
+  if (parts <= 1) return std::max<std::size_t>(layout.N, 1);
+  return (layout.N + parts * group - 1) / (parts * group) * group;
 }
 
 // Calls body(extent) for all rows, `part` at a time, on threads.
@@ -138,7 +138,7 @@ template <class Body> void for_rows(const ChannelLayout& layout, const Body& bod
 
 // The two sums per channel that body(extent, a, b) leaves of parts of the rows, of all rows.
 template <class Body> ChannelRows sum_rows(const ChannelLayout& layout, const Body& body) {
-  const std::size_t part = rows_of_a_part(layout), parts = layout.N / part + 1;
+  const std::size_t part = rows_of_a_part(layout), parts = std::max<std::size_t>((layout.N + part - 1) / part, 1);
   ChannelRows sums(layout.C, 2 * parts);
   for_rows(layout, part, [&](kernels::Extent e) {
     double* const mine = sums.row(2 * (static_cast<std::size_t>(e.first) / part));
