@@ -13,23 +13,8 @@ template <class T> using Array = xt::xarray_container<memory::Buffer<T>, xt::lay
 /// Class labels and indices.
 using Labels = Array<std::int64_t>;
 
-/// An array of the given shape over `buffer`, which must hold as many elements as the shape has.
-template <class T> Array<T> make_array(memory::Buffer<T>&& buffer, const Shape& shape) {
-  typename Array<T>::inner_strides_type strides;
-  strides.resize(shape.size());
-  std::ptrdiff_t stride = 1;
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    // xtensor's convention: an axis of one element has stride 0.
-    strides[i] = shape[i] == 1 ? 0 : stride;
-    stride *= static_cast<std::ptrdiff_t>(shape[i]);
-  }
-  return Array<T>(std::move(buffer), Shape(shape), std::move(strides));
-}
-
 /// An array of the given shape; its elements are not initialised. Throws std::bad_alloc.
-template <class T> Array<T> empty_array(const Shape& shape) {
-  return make_array(memory::Buffer<T>(size_of(shape)), shape);
-}
+template <class T> Array<T> empty_array(const Shape& shape) { return Array<T>(shape); }
 
 /// An array of the given shape, filled with `value`. Throws std::bad_alloc.
 template <class T> Array<T> full_array(const Shape& shape, T value) {
@@ -41,7 +26,11 @@ template <class T> Array<T> full_array(const Shape& shape, T value) {
 /// An array over the same block as `array`, with another shape of the same size (not checked here): what one writes,
 /// the other reads.
 template <class T> Array<T> shared_array(const Array<T>& array, const Shape& shape) {
-  return make_array(array.storage().share(), shape);
+  typename Array<T>::inner_strides_type strides;
+  strides.resize(shape.size());
+  std::ptrdiff_t stride = 1;
+  for (std::size_t i = shape.size(); i-- > 0; stride *= static_cast<std::ptrdiff_t>(shape[i])) strides[i] = stride;
+  return Array<T>(array.storage().share(), Shape(shape), std::move(strides));
 }
 
 }  // namespace xtgrad

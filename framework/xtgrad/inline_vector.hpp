@@ -25,10 +25,10 @@ template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
  public:
   using size_type = std::size_t;
 
-  InlineVector() noexcept : values_{} {}
+  InlineVector() noexcept { values_[0] = values_[1] = 0; }
   explicit InlineVector(size_type size, V value = 0) : InlineVector() {
     resize(size);
-    if (value != 0) std::fill_n(values_.data(), size, value);
+    std::fill_n(values_.data(), size, value);
   }
   InlineVector(std::initializer_list<V> values) : InlineVector(values.begin(), values.end()) {}
   template <std::forward_iterator It> InlineVector(It first, It last) : InlineVector() {
@@ -68,12 +68,14 @@ template <class V> class InlineVector : public Contiguous<InlineVector<V>, V> {
   }
 
  private:
-  // Number by number, for a wide load of what was just stored in small pieces has to wait; and only those that there are,
-  // two nearly always.
+  // Only the numbers that there are, two nearly always, and one by one: a wide load of what was just stored in small
+  // pieces would have to wait. The empty asm keeps the compiler from merging the two.
   void take(const InlineVector& other) noexcept {
     size_ = other.size_;
-    values_[0] = other.values_[0];
-    values_[1] = other.values_[1];
+    V first = other.values_[0], second = other.values_[1];
+    asm("" : "+r"(first), "+r"(second));
+    values_[0] = first;
+    values_[1] = second;
     for (size_type i = 2; i < size_; ++i) values_[i] = other.values_[i];
   }
 

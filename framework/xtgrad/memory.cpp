@@ -34,11 +34,10 @@ struct SizeClass {
 };
 
 constexpr SizeClass size_class(std::size_t bytes) {
-  const std::size_t lines = std::max<std::size_t>(1, (bytes + kAlignment - 1) / kAlignment);
-  if (lines <= 4) return {lines - 1, lines * kAlignment};
-  const auto shift = static_cast<std::size_t>(std::bit_width(lines - 1)) - 3;
-  const std::size_t quarters = ((lines - 1) >> shift) + 1;  // 5 to 8
-  return {4 * shift + quarters - 1, (quarters << shift) * kAlignment};
+  const std::size_t last = (bytes - (bytes > 0)) / kAlignment;  // the number of the last line, from 0
+  const auto shift = static_cast<std::size_t>(std::bit_width(last | 7)) - 3;
+  const std::size_t quarter = last >> shift;  // 4 to 7; below the first doubling 0 to 7
+  return {4 * shift + quarter, ((quarter + 1) << shift) * kAlignment};
 }
 
 // A free block holds the links of the lists it is on. `next_batch` and `batch` matter in the first block of a
@@ -46,13 +45,13 @@ constexpr SizeClass size_class(std::size_t bytes) {
 struct Block {
   Block* next;
   Block* next_batch;
-  std::size_t batch;
+  std::uint32_t batch;
 };
 
 // With `limit` blocks a list is full; it is 0 until a thread that is registered has put one there.
 struct FreeList {
   Block* head;
-  std::size_t count, limit;
+  std::uint32_t count, limit;
 };
 
 std::atomic<std::uint64_t> system_requests{0};
@@ -111,19 +110,25 @@ void* from_system(std::size_t bytes) {
   return ::operator new(bytes, kAlign);
 }
 
+void* pop(FreeList& list) noexcept {
+  Block* const block = list.head;
+  list.head = block->next;
+  --list.count;
+  return block;
+}
+
 // About 4 MiB to a list, so that a thread which only frees does not hoard what others allocate.
-std::size_t limit_of(std::size_t bytes) { return std::clamp<std::size_t>((std::size_t{4} << 20) / bytes, 8, 4096); }
+std::uint32_t limit_of(std::size_t bytes) {
+  return static_cast<std::uint32_t>(std::clamp<std::size_t>((std::size_t{4} << 20) / bytes, 8, 4096));
+}
 
 // What is rare of allocate(): the list is empty. Not inlined, as the next, so that what is frequent stays short.
-[[gnu::noinline]] Block* refill(std::size_t bytes, FreeList& list) {
+[[gnu::noinline]] void* refill(std::size_t bytes) {
   const SizeClass size = size_class(bytes);
+  FreeList& list = free_lists[size.index];
   register_thread();
-  if (thread_ended || !take_from_global(size.index, list)) {
-    list.head = static_cast<Block*>(from_system(size.bytes));
-    list.head->next = nullptr;
-    list.count = 1;
-  }
-  return list.head;
+  if (thread_ended || !take_from_global(size.index, list)) return from_system(size.bytes);
+  return pop(list);
 }
 
 // What is rare of deallocate(): the list is new, or full, or its thread is about to end.
@@ -140,12 +145,7 @@ void* allocate(std::size_t bytes) {
   if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
   if constexpr (!kPooled) return from_system(bytes);
   FreeList& list = free_lists[size_class(bytes).index];
-  Block* block = list.head;
-  if (block == nullptr) [[unlikely]]
-    block = refill(bytes, list);
-  list.head = block->next;
-  --list.count;
-  return block;
+  return list.head == nullptr ? refill(bytes) : pop(list);
 }
 
 void deallocate(void* pointer, std::size_t bytes) noexcept {

@@ -253,31 +253,35 @@ template <class T> class Node : public Counted {
   std::span<Edge<T>> edges_;
 };
 
-template <class T> Tensor<T>::Tensor(const Tensor& other) noexcept : node_(other.node_) {
+// Without `inline` the extern templates below would have every use call them.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Warray-bounds"  // g++ 12 sees one where a vector grows from one tensor to two
+template <class T> inline Tensor<T>::Tensor(const Tensor& other) noexcept : node_(other.node_) {
   if (node_ != nullptr) node_->keep();
 }
+#pragma GCC diagnostic pop
 
-template <class T> Tensor<T>::~Tensor() {
+template <class T> inline Tensor<T>::~Tensor() {
   if (node_ != nullptr) node_->drop();
 }
 
-template <class T> Node<T>& Tensor<T>::node() const {
+template <class T> inline Node<T>& Tensor<T>::node() const {
   if (node_ == nullptr) [[unlikely]]
     detail::fail_undefined();
   return *node_;
 }
 
-template <class T> std::int64_t Tensor<T>::number() const noexcept { return node_ == nullptr ? 0 : node_->number; }
+template <class T> inline std::int64_t Tensor<T>::number() const noexcept { return node_ ? node_->number : 0; }
 
-template <class T> const Shape& Tensor<T>::shape() const { return node().value.shape(); }
+template <class T> inline const Shape& Tensor<T>::shape() const { return node().value.shape(); }
 
-template <class T> std::size_t Tensor<T>::size() const { return node().value.storage().size(); }
+template <class T> inline std::size_t Tensor<T>::size() const { return node().value.storage().size(); }
 
-template <class T> const Array<T>& Tensor<T>::value() const { return node().value; }
+template <class T> inline const Array<T>& Tensor<T>::value() const { return node().value; }
 
-template <class T> bool Tensor<T>::requires_grad() const noexcept { return node_ != nullptr && node_->requires_grad; }
+template <class T> inline bool Tensor<T>::requires_grad() const noexcept { return node_ && node_->requires_grad; }
 
-template <class T> bool Tensor<T>::is_leaf() const noexcept { return node_ == nullptr || node_->is_leaf(); }
+template <class T> inline bool Tensor<T>::is_leaf() const noexcept { return !node_ || node_->is_leaf(); }
 
 extern template class Tensor<float>;
 extern template class Tensor<double>;

@@ -55,6 +55,9 @@ TEST(Array, SharesItsBlockInAnotherShape) {
   a(0, 1) = 100;
   EXPECT_EQ(b(0, 1), 100);
   EXPECT_EQ(b(2, 1), 5);
+  const Array<double> with_ones = shared_array(a, {3, 1, 2});
+  EXPECT_EQ(with_ones(2, 0, 1), 5);
+  EXPECT_EQ(with_ones.strides(), (Array<double>::strides_type{2, 0, 1}));
 }
 
 TEST(Array, MovesWithoutCopying) {

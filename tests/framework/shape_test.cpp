@@ -25,6 +25,13 @@ TEST(Shape, ConvertsFromTheShapesOfOthers) {
   EXPECT_FALSE((Shape{2} == a.shape()));
 }
 
+TEST(Shape, OfANumberOfAxesStartsWithZeros) {
+  alignas(Shape) std::array<unsigned char, sizeof(Shape)> used;
+  used.fill(0xff);
+  const Shape* const shape = new (used.data()) Shape(5);
+  EXPECT_EQ(*shape, (Shape{0, 0, 0, 0, 0}));
+}
+
 TEST(Shape, HasEightAxesAtMost) {
   EXPECT_EQ(Shape(8, 1).size(), 8U);
   const auto is_refused = [](const std::string& message) {

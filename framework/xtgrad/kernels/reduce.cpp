@@ -1,5 +1,5 @@
 // Sums and in-place additions.
-#include "xtgrad/kernels/families.hpp"
+#include "xtgrad/kernels/lanes.hpp"
 
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
@@ -20,26 +20,30 @@ template <class T> double sum_run(long n, const T* x) {
          ((partial[1] + partial[5]) + (partial[3] + partial[7]));
 }
 
+// Columns that fill U registers: their sums stay there while the rows pass.
+template <unsigned long U, class T, class Registers>
+XTGRAD_INLINE void sum_columns(Registers registers, long rows, long stride, const T* x, double* sums) {
+  using D = Lanes<double>;
+  D sum[U];
+  for (D& each : sum) each = D(0);
+  for (long r = 0; r < rows; ++r)
+    for (unsigned long u = 0; u < U; ++u)
+      sum[u] = sum[u] + registers.load(x + r * stride + static_cast<long>(u) * D::size);
+  for (unsigned long u = 0; u < U; ++u) registers.keep(sum[u], sums + static_cast<long>(u) * D::size);
+}
+
 template <class T> void sum(long outer, long reduced, long inner, const T* x, double* sums) {
+  constexpr long size = Lanes<double>::size;
   if (inner == 1) {
     for (long o = 0; o < outer; ++o) sums[o] = sum_run(reduced, x + o * reduced);
     return;
   }
-  // Panels of columns: their partial sums stay in registers while the rows pass.
-  constexpr long kPanel = 16;
   for (long o = 0; o < outer; ++o, x += reduced * inner, sums += inner) {
     long c = 0;
-    for (; c + kPanel <= inner; c += kPanel) {
-      double partial[kPanel] = {};
-      for (long r = 0; r < reduced; ++r)
-        for (long k = 0; k < kPanel; ++k) partial[k] += static_cast<double>(x[r * inner + c + k]);
-      for (long k = 0; k < kPanel; ++k) sums[c + k] = partial[k];
-    }
-    for (; c < inner; ++c) {
-      double partial = 0;
-      for (long r = 0; r < reduced; ++r) partial += static_cast<double>(x[r * inner + c]);
-      sums[c] = partial;
-    }
+    for (; c + 8 * size <= inner; c += 8 * size) sum_columns<8>(Whole(), reduced, inner, x + c, sums + c);
+    for (; c + 2 * size <= inner; c += 2 * size) sum_columns<2>(Whole(), reduced, inner, x + c, sums + c);
+    for (; c + size <= inner; c += size) sum_columns<1>(Whole(), reduced, inner, x + c, sums + c);
+    if (c < inner) sum_columns<1>(Part{inner - c}, reduced, inner, x + c, sums + c);
   }
 }
 

@@ -66,10 +66,8 @@ double softmax_cross_entropy(long N, long C, const T* logits, const std::int64_t
 
 template <class T>
 void softmax_cross_entropy_vjp(long N, long C, const T* probabilities, const std::int64_t* labels, T scale, T* d) {
-  for (long n = 0; n < N; ++n, probabilities += C, d += C) {
-    for (long c = 0; c < C; ++c) d[c] = scale * probabilities[c];
-    d[labels[n]] = scale * (probabilities[labels[n]] - T(1));
-  }
+  for (long i = 0; i < N * C; ++i) d[i] = scale * probabilities[i];
+  for (long n = 0, row = 0; n < N; ++n, row += C) d[row + labels[n]] = scale * (probabilities[row + labels[n]] - T(1));
 }
 
 }  // namespace

@@ -43,12 +43,14 @@ template <class T> Tensor<T> first_values(const Tensor<T>& x) {
   return first;
 }
 
-double inv_std_of(double var, double eps) { return var + eps == 0 ? 0 : 1 / std::sqrt(var + eps); }
-
-// That of a batch: where finite values have a variance beyond the largest double, 0 would make y = beta of them.
-double batch_inv_std(double var, double eps) {
-  return std::isinf(var) ? std::numeric_limits<double>::quiet_NaN() : inv_std_of(var, eps);
+// What is chosen is chosen before the division: without a branch after it, channels go through it side by side.
+double inv_std_of(double var, double eps) {
+  const double v = var + eps;
+  return 1 / std::sqrt(v == 0 ? std::numeric_limits<double>::infinity() : v);
 }
+
+// That of a batch: NaN where finite values have a variance beyond the largest double, for 0 would make y = beta of them.
+double batch_inv_std(double var, double eps) { return inv_std_of(var, eps) + 0 * var; }
 
 }  // namespace
 
@@ -354,8 +356,10 @@ BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const 
     fail("batch_norm: needs more than one value per channel with batch statistics, got input {}", x.shape());
   Saved<T> saved{ChannelRows(layout.C), layout, eps, true};
   Moments batch = measure(x, layout, saved.stats);
-  for (std::size_t c = 0; c < layout.C; ++c)
-    saved.stats.row(2)[c] = batch_inv_std(batch.m2(c) / static_cast<double>(layout.m()), eps);
+  const double m = static_cast<double>(layout.m());
+  const double* const m2 = batch.m2.data();
+  double* const inv_std = saved.stats.row(2);
+  for (std::size_t c = 0; c < layout.C; ++c) inv_std[c] = batch_inv_std(m2[c] / m, eps);
   return {normalise(x, gamma, beta, std::move(saved)), std::move(batch)};
 }
 
