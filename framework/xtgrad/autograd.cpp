@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <tuple>
 
 #include "xtgrad/check.hpp"
 #include "xtgrad/kernels/table.hpp"
@@ -111,16 +112,15 @@ template <class T> class Walk {
 
   /// sum += gradient. Values are written in place only where nobody else can see them.
   static void accumulate(Tensor<T>& sum, Tensor<T>&& gradient) {
-    if (grad_enabled()) {
-      sum = sum + gradient;
-    } else if (exclusive(sum)) {
+    if (!exclusive(sum)) std::swap(sum, gradient);
+    if (!grad_enabled() && exclusive(sum))
       add_in_place(sum, gradient);
-    } else if (exclusive(gradient)) {
-      add_in_place(gradient, sum);
-      sum = std::move(gradient);
-    } else {
+    else
       sum = sum + gradient;
-    }
+  }
+
+  static void add_in_place(Tensor<T>& sum, const Tensor<T>& gradient) {
+    kernels::table<T>().add_to(static_cast<long>(sum.size()), gradient.data(), sum.node_->value.data());
   }
 
   /// Whether this handle is the only way to the values, and no graph remembers them.
@@ -130,7 +130,8 @@ template <class T> class Walk {
 
   /// `gradient` for keeps: values of its own, unless a graph hangs on it.
   static Tensor<T> owned(Tensor<T>&& gradient) {
-    return grad_enabled() || exclusive(gradient) ? std::move(gradient) : Tensor<T>(Array<T>(gradient.value()));
+    const bool keeps = exclusive(gradient) || (grad_enabled() && gradient.requires_grad());
+    return keeps ? std::move(gradient) : Tensor<T>(Array<T>(gradient.value()));
   }
 
  private:
@@ -202,14 +203,14 @@ template <class T> class Walk {
     PoolVector<Node<T>*> reached{&root};
     seen.at(&root) = true;
     for (std::size_t i = 0; i < reached.size(); ++i) {
-      if (on_the_way_.find(reached[i]) == nullptr) check_not_released(*reached[i]);
+      if (reached[i]->number > smallest_) check_not_released(*reached[i]);  // a wanted one may lie below
       for (const Edge<T>& edge : reached[i]->edges())
         if (edge.input.requires_grad() && edge.input.number() >= smallest_ && !seen.at(edge.input.node_)) {
           seen.at(edge.input.node_) = true;
           reached.push_back(edge.input.node_);
         }
     }
-    std::sort(reached.begin(), reached.end(), [](auto* a, auto* b) { return a->number < b->number; });
+    std::sort(reached.begin(), reached.end(), before);
     for (Node<T>* node : reached)
       for (const Edge<T>& edge : node->edges())
         if (edge.input.requires_grad() && on_the_way_.find(edge.input.node_) != nullptr) {
@@ -232,10 +233,6 @@ template <class T> class Walk {
             changed.shape(), gradient.shape());
       gradient = std::move(changed);
     });
-  }
-
-  static void add_in_place(Tensor<T>& sum, const Tensor<T>& gradient) {
-    kernels::table<T>().add_to(static_cast<long>(sum.size()), gradient.data(), sum.node_->value.data());
   }
 
   bool all_ = true;
@@ -297,21 +294,27 @@ template <class T> void Tensor<T>::backward_from(const Tensor& seed, BackwardOpt
   const GradMode mode(options.create_graph);
   Walk<T> walk(*this, {}, options.retain_graph || options.create_graph);
   walk.add(*this, std::move(start));
-  PoolVector<std::pair<Tensor, Tensor>> leaves;
+  PoolVector<std::tuple<Tensor, Tensor, bool>> leaves;  // the gradient of each; whether it is added in place
   leaves.reserve(16);
-  walk.run(
-      [&](const Tensor& t, Tensor& gradient) { leaves.emplace_back(t, t.is_leaf() ? std::move(gradient) : gradient); });
-  for (auto& [leaf, gradient] : leaves) {
-    Tensor& grad = leaf.node_->grad;
-    if (grad.defined())
-      Walk<T>::accumulate(grad, std::move(gradient));
-    else
-      grad = Walk<T>::owned(std::move(gradient));  // it may also be the caller's seed, or another leaf's gradient
+  walk.run([&](const Tensor& t, Tensor& g) { leaves.emplace_back(t, t.is_leaf() ? std::move(g) : g, false); });
+  for (auto& [leaf, gradient, in_place] : leaves) {  // whatever may throw comes before the first change
+    const Tensor& grad = leaf.node_->grad;
+    in_place = grad.defined() && !grad_enabled() && Walk<T>::exclusive(grad);
+    if (!grad.defined())
+      gradient = Walk<T>::owned(std::move(gradient));  // it may also be the caller's seed, or another leaf's gradient
+    else if (!in_place)
+      gradient = grad + gradient;
   }
+  for (auto& [leaf, gradient, in_place] : leaves)
+    if (in_place)
+      Walk<T>::add_in_place(leaf.node_->grad, gradient);
+    else
+      leaf.node_->grad = std::move(gradient);
 }
 
 template <class T>
-std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs, const GradOptions<T>& options) {
+std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const std::type_identity_t<Tensor<T>>> xs,
+                            const std::type_identity_t<GradOptions<T>>& options) {
   for (const Tensor<T>& x : xs) check(x.requires_grad(), "grad: an x of shape {} does not require grad", x.shape());
   std::vector<Tensor<T>> gradients(xs.size());
   if (xs.empty()) return gradients;

@@ -68,17 +68,13 @@ template <class T> struct GradOptions {
 /// if y or an x does not require grad, if the seed is missing or of another shape, if an op on the way was freed by an
 /// earlier walk, or if a value that it needs was changed.
 template <class T>
-std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const Tensor<T>> xs, const GradOptions<T>& options = {});
+std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const std::type_identity_t<Tensor<T>>> xs,
+                            const std::type_identity_t<GradOptions<T>>& options = {});
 
 template <class T>
 std::vector<Tensor<T>> grad(const Tensor<T>& y, std::initializer_list<Tensor<T>> xs,
                             const std::type_identity_t<GradOptions<T>>& options = {}) {
   return grad(y, std::span<const Tensor<T>>(xs.begin(), xs.size()), options);
-}
-template <class T>
-std::vector<Tensor<T>> grad(const Tensor<T>& y, const std::vector<Tensor<T>>& xs,
-                            const std::type_identity_t<GradOptions<T>>& options = {}) {
-  return grad(y, std::span<const Tensor<T>>(xs), options);
 }
 
 }  // namespace xtgrad

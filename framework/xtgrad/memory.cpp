@@ -25,8 +25,8 @@ constexpr bool kPooled = true;
 
 constexpr std::align_val_t kAlign{kAlignment};
 
-// Size classes: four to a doubling, from one cache line up; at most a quarter of a block is waste.
-constexpr std::size_t kClasses = 4 * 58;
+// Size classes: one to eight cache lines, then four to a doubling; up to a quarter more than is asked for, or a line.
+constexpr std::size_t kClasses = 4 * 56;
 
 struct SizeClass {
   std::size_t index;
@@ -93,7 +93,6 @@ constinit thread_local std::array<FreeList, kClasses> free_lists{};
 constinit thread_local bool thread_ended = false;
 
 struct ThreadGuard {
-  ThreadGuard() noexcept {}
   ~ThreadGuard() {
     for (std::size_t i = 0; i < kClasses; ++i) {
       if (free_lists[i].head != nullptr) give_to_global(i, free_lists[i]);
@@ -103,21 +102,14 @@ struct ThreadGuard {
   }
 };
 
-void register_thread() noexcept { static thread_local const ThreadGuard guard; }
+void register_thread() noexcept { static thread_local ThreadGuard guard; }
 
 void* from_system(std::size_t bytes) {
   system_requests.fetch_add(1, std::memory_order_relaxed);
   return ::operator new(bytes, kAlign);
 }
 
-void* pop(FreeList& list) noexcept {
-  Block* const block = list.head;
-  list.head = block->next;
-  --list.count;
-  return block;
-}
-
-// About 4 MiB to a list, so that a thread which only frees does not hoard what others allocate.
+// About 4 MiB to a list, and eight blocks at least, so that a thread which only frees does not hoard what others allocate.
 std::uint32_t limit_of(std::size_t bytes) {
   return static_cast<std::uint32_t>(std::clamp<std::size_t>((std::size_t{4} << 20) / bytes, 8, 4096));
 }
@@ -125,10 +117,9 @@ std::uint32_t limit_of(std::size_t bytes) {
 // What is rare of allocate(): the list is empty. Not inlined, as the next, so that what is frequent stays short.
 [[gnu::noinline]] void* refill(std::size_t bytes) {
   const SizeClass size = size_class(bytes);
-  FreeList& list = free_lists[size.index];
   register_thread();
-  if (thread_ended || !take_from_global(size.index, list)) return from_system(size.bytes);
-  return pop(list);
+  if (thread_ended || !take_from_global(size.index, free_lists[size.index])) return from_system(size.bytes);
+  return allocate(bytes);
 }
 
 // What is rare of deallocate(): the list is new, or full, or its thread is about to end.
@@ -145,7 +136,12 @@ void* allocate(std::size_t bytes) {
   if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
   if constexpr (!kPooled) return from_system(bytes);
   FreeList& list = free_lists[size_class(bytes).index];
-  return list.head == nullptr ? refill(bytes) : pop(list);
+  Block* const block = list.head;
+  if (block == nullptr) [[unlikely]]
+    return refill(bytes);
+  list.head = block->next;
+  --list.count;
+  return block;
 }
 
 void deallocate(void* pointer, std::size_t bytes) noexcept {

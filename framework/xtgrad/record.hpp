@@ -52,10 +52,11 @@ template <class T, class Edges, class F> class Operation final : public Node<T> 
  public:
   using Inputs = std::span<const Tensor<T>* const>;
 
-  Operation(const char* op, Array<T>&& result, Inputs inputs, Edges&& edges, F&& backward)
+  template <class G>
+  Operation(const char* op, Array<T>&& result, Inputs inputs, Edges&& edges, G&& backward)
       : Node<T>(op, std::move(result), largest_number(inputs)),
         edges_(std::move(edges)),
-        backward_(std::move(backward)) {
+        backward_(std::forward<G>(backward)) {
     for (std::size_t i = 0; i < inputs.size(); ++i)
       if (inputs[i]->defined()) edges_[i] = {*inputs[i], inputs[i]->node().version()};
     this->set_edges(edges_);

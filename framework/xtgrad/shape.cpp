@@ -7,6 +7,7 @@
 namespace xtgrad {
 
 void memory::fail_rank(std::size_t rank) { fail("shape: {} axes, and an array has {} at most", rank, kMaxRank); }
+void fail_size(const Shape& shape) { fail("shape: {} has more elements than can be counted", shape); }
 
 std::string to_string(const Shape& shape) {
   std::string text = "(";

@@ -14,11 +14,15 @@ namespace xtgrad {
 /// Extents of the axes, outermost first; empty for a scalar.
 using Shape = memory::InlineVector<std::size_t>;
 
-/// Number of elements: the product of the extents, 1 for a scalar.
-inline std::size_t size_of(const Shape& shape) noexcept {
-  std::size_t size = 1;
-  for (const std::size_t extent : shape) size *= extent;
-  return size;
+[[noreturn]] void fail_size(const Shape& shape);
+/// Number of elements: the product of the extents, 1 for a scalar. Throws std::invalid_argument if that of the extents
+/// other than 0 cannot be counted.
+inline std::size_t size_of(const Shape& shape) {
+  std::ptrdiff_t size = 1;
+  for (const std::size_t extent : shape)
+    if (__builtin_mul_overflow(size, std::max<std::size_t>(extent, 1), &size)) [[unlikely]]
+      fail_size(shape);
+  return std::ranges::find(shape, 0U) == shape.end() ? static_cast<std::size_t>(size) : 0;
 }
 
 /// "(32, 5)"; "(4,)" for one axis and "()" for a scalar, as numpy prints them.

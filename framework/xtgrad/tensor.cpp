@@ -125,9 +125,9 @@ template <class T> std::string Node<T>::description() const {
 }
 
 template <class T> Tensor<T> Tensor<T>::arange(T start, T stop, T step) {
-  const double count = std::ceil((static_cast<double>(stop) - static_cast<double>(start)) / static_cast<double>(step));
-  check(count >= 0 && count < 0x1p48, "arange: {} to {} by {} is not a finite number of steps", start, stop, step);
-  Array<T> values = empty_array<T>({static_cast<std::size_t>(count)});
+  const double steps = (static_cast<double>(stop) - static_cast<double>(start)) / static_cast<double>(step);
+  check(steps >= 0 && steps < 0x1p48, "arange: {} to {} by {} is not a finite number of steps", start, stop, step);
+  Array<T> values = empty_array<T>({static_cast<std::size_t>(std::ceil(steps))});
   for (std::size_t i = 0; i < values.size(); ++i)
     values.data()[i] = static_cast<T>(static_cast<double>(start) + static_cast<double>(i) * static_cast<double>(step));
   return Tensor(std::move(values));

@@ -12,6 +12,7 @@ namespace xtgrad {
 namespace {
 
 using test::error;
+using test::expect_parts;
 using test::variable;
 
 using Double = Tensor<double>;
@@ -69,6 +70,17 @@ TEST(Anomaly, FindsTheFirstGradientThatIsNotFinite) {
   EXPECT_EQ(anomaly([&] { z.backward(); }),
             "anomaly: sqrt in root: its backward gave its input 0 the gradient inf in row 0, column 1 of (2, 2)");
   EXPECT_FALSE(x.grad().defined());
+}
+
+TEST(Anomaly, InTheSumOfGradientsLeavesThoseOfAllLeavesAsTheyWere) {
+  const float most = std::numeric_limits<float>::max();
+  const Tensor<> a = Tensor<>{1}.requires_grad(true), b = Tensor<>{2}.requires_grad(true);
+  b.backward(Tensor<>{most});
+  const Tensor<> held = b.grad();  // so that the sum is a tensor of its own
+  const Anomaly anomaly;
+  expect_parts(error<std::runtime_error>([&] { (a + b).backward(Tensor<>{most}); }), {"anomaly", "add", "inf"});
+  EXPECT_FALSE(a.grad().defined());
+  EXPECT_EQ(b.grad().item(), most);
 }
 
 TEST(Anomaly, WorksWithoutAGraph) {

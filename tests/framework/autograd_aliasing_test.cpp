@@ -64,6 +64,30 @@ TEST(Aliasing, GradientsOfLeavesDoNotShareTheSeed) {
   EXPECT_EQ(values(b.grad()), (Values{5, 7}));
 }
 
+TEST(Aliasing, WithCreateGraphLeavesShareNeitherTheSeedNorAGradientWithoutHistory) {
+  const Double a = vector({1, 2}), b = vector({3, 4});
+  const Double seed{5, 6};
+  (a + b).backward(seed, {.create_graph = true});
+  Double(a.grad()).mutable_value().fill(0);
+  EXPECT_EQ(values(b.grad()), (Values{5, 6}));
+  EXPECT_EQ(values(seed), (Values{5, 6}));
+}
+
+TEST(Aliasing, ASeedThatRequiresGradIsCopied) {
+  const Double a = vector({1, 2}), seed = vector({5, 6});
+  a.backward(seed);
+  Double(a.grad()).mutable_value().fill(0);
+  EXPECT_EQ(values(seed), (Values{5, 6}));
+}
+
+TEST(Aliasing, AGradientMayBeItsOwnSeed) {
+  const Double a = vector({1, 2}), b = vector({3, 4});
+  a.backward(Double{5, 6});
+  (a + b).backward(a.grad());
+  EXPECT_EQ(values(a.grad()), (Values{10, 12}));
+  EXPECT_EQ(values(b.grad()), (Values{5, 6}));
+}
+
 TEST(Aliasing, BackwardDoesNotWriteToTheSeed) {
   const Double a = vector({1, 2});
   const Double seed{5, 7};

@@ -124,6 +124,12 @@ TEST(Grad, OfAResultWhoseOwnGraphIsFreed) {
   EXPECT_EQ(grad(y * y, {y})[0].item(), 2 * y.item());
 }
 
+TEST(Grad, ThrowsWhereAFreedGraphLeadsToAnotherTensor) {
+  const Double w = scalar(2), h = exp(w);
+  h.backward();
+  expect_parts(error([&] { grad(h * h, {h, w}); }), {"exp", "already differentiated"});
+}
+
 TEST(CreateGraph, GivesExactHigherDerivatives) {
   // x^4, 4x^3, 12x^2, 24x, 24, 0
   const Double x = scalar(3);

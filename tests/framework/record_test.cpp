@@ -37,6 +37,13 @@ TEST(Record, MakesAnOpOfAnythingElse) {
   EXPECT_EQ(x.grad().item(), 3);
 }
 
+TEST(Record, TakesADerivativeThatHasAName) {
+  const Double x = variable(Double(2));
+  const auto derivative = [](Backward<double>& b) { b.add(0, b.dz()); };
+  record("copy", copy(x), {&x}, derivative).backward(Double(3));
+  EXPECT_EQ(x.grad().item(), 3);
+}
+
 TEST(Record, DerivativesInPlainOpsDifferentiateAgain) {
   const Double x = variable(Double(2));
   const Double g = grad(triple(x) * x, {x}, {.create_graph = true})[0];

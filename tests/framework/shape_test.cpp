@@ -1,6 +1,7 @@
 #include "xtgrad/shape.hpp"
 
 #include "support.hpp"
+#include "xtgrad/ops/rearrange.hpp"
 
 namespace xtgrad {
 namespace {
@@ -13,6 +14,18 @@ TEST(Shape, HasTheProductOfItsExtentsAsSize) {
   EXPECT_EQ(size_of({5}), 5U);
   EXPECT_EQ(size_of({2, 3, 4, 5, 6}), 720U);
   EXPECT_EQ(size_of({2, 0, 4}), 0U);
+}
+
+TEST(Shape, ThrowsWhereTheElementsCannotBeCounted) {
+  constexpr std::size_t half = std::size_t{1} << 32, most = std::size_t{1} << 62;
+  for (const Shape& shape :
+       {Shape{half, half}, Shape{most, 4}, Shape{most, 2}, Shape{0, half, half}, Shape{half, half, 0}}) {
+    expect_parts(error([&] { size_of(shape); }), {"shape: (", "has more elements than can be counted"});
+    expect_parts(error([&] { empty_array<float>(shape); }), {"can be counted"});
+    expect_parts(error([&] { reshape(Tensor<>::zeros({0}), shape); }), {"can be counted"});
+  }
+  EXPECT_EQ(size_of({0, most}), 0U);
+  expect_parts(error([&] { one_hot<float>(Labels{0, 1, 2, 3}, most); }), {"can be counted"});
 }
 
 TEST(Shape, ConvertsFromTheShapesOfOthers) {

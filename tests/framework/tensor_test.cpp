@@ -124,6 +124,7 @@ TEST(Tensor, ArangeDoesNotAddUpRounding) {
 TEST(Tensor, ArangeThrowsForStepsThatDoNotArrive) {
   for (const double step : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN()})
     expect_parts(error([&] { Tensor<double>::arange(0, 1, step); }), {"arange", "0 to 1 by"});
+  expect_parts(error([] { Tensor<double>::arange(0, -0.5); }), {"arange", "0 to -0.5 by 1"});
 }
 
 TEST(Tensor, TakesOverAnArrayThatMoves) {

@@ -49,7 +49,7 @@ double inv_std_of(double var, double eps) {
   return 1 / std::sqrt(v == 0 ? std::numeric_limits<double>::infinity() : v);
 }
 
-// That of a batch: NaN where finite values have a variance beyond the largest double, for 0 would make y = beta of them.
+// That of a batch: NaN where finite values have a variance beyond the largest double; 0 would make y = beta of them.
 double batch_inv_std(double var, double eps) { return inv_std_of(var, eps) + 0 * var; }
 
 }  // namespace
@@ -356,10 +356,8 @@ BatchNormResult<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const 
     fail("batch_norm: needs more than one value per channel with batch statistics, got input {}", x.shape());
   Saved<T> saved{ChannelRows(layout.C), layout, eps, true};
   Moments batch = measure(x, layout, saved.stats);
-  const double m = static_cast<double>(layout.m());
-  const double* const m2 = batch.m2.data();
-  double* const inv_std = saved.stats.row(2);
-  for (std::size_t c = 0; c < layout.C; ++c) inv_std[c] = batch_inv_std(m2[c] / m, eps);
+  std::transform(batch.m2.data(), batch.m2.data() + layout.C, saved.stats.row(2),
+                 [eps, m = static_cast<double>(layout.m())](double m2) { return batch_inv_std(m2 / m, eps); });
   return {normalise(x, gamma, beta, std::move(saved)), std::move(batch)};
 }
 
