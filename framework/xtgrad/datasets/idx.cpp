@@ -43,16 +43,18 @@ Idx parse_idx(std::string content, const std::string& name) {
 
   Idx idx;
   // In double, where the product of four extents cannot wrap around, and is exact if it is the size of a file.
-  double expected = 1;
+  double expected = 1, without_zeros = 1;
   for (std::size_t at = 4; at < header; at += 4) {
     std::size_t extent = 0;
     for (std::size_t i = at; i < at + 4; ++i) extent = extent << 8 | byte(i);
     idx.shape.push_back(extent);
     expected *= static_cast<double>(extent);
+    without_zeros *= static_cast<double>(std::max<std::size_t>(extent, 1));
   }
   check_file(expected == static_cast<double>(content.size() - header), name,
              "the shape {} takes {} bytes after the header, but there are {}; copy or download it again", idx.shape,
              expected, content.size() - header);
+  check_file(without_zeros < 0x1p63, name, "the shape {} has more elements than can be counted", idx.shape);
   content.erase(0, header);
   idx.bytes = std::move(content);
   return idx;

@@ -57,7 +57,8 @@ template <class T> std::vector<Passage<T>> observe(Module<T>& net, const Batch<T
       want(last_linear->bias(), &Passage<T>::dbias);
     });
   Tensor<T> x(Array<T>(batch.x.value()));
-  const auto gradients = grad(cross_entropy(net(x.requires_grad(true)), batch.y), wanted);
+  const Tensor<T> loss = cross_entropy(net(x.requires_grad(true)), batch.y);  // fills `wanted`
+  const auto gradients = grad(loss, wanted);
   for (std::size_t i = 0; i < wanted.size(); ++i) passages[turn[i]].*where[i] = gradients[i];
   return passages;
 }

@@ -107,6 +107,13 @@ TEST(Idx, ExtentsWhoseProductWrapsAroundAreRefused) {
   }
 }
 
+TEST(Idx, AnEmptyShapeWhoseOtherExtentsCannotBeCountedIsRefused) {
+  for (const std::vector<std::uint32_t>& extents :
+       {std::vector<std::uint32_t>{0, 1U << 31, 1U << 31, 2}, {1U << 31, 1U << 31, 2, 0}})
+    EXPECT_NE(refusal(idx(extents, "")).find("has more elements than can be counted"), std::string::npos);
+  EXPECT_EQ(parse_idx(idx({0, 1U << 31, 1U << 31}, ""), "file").bytes, "");
+}
+
 // --- Data sets
 
 /// A pair of files that are written for one test and removed after it.
