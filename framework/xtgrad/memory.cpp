@@ -109,7 +109,7 @@ void* from_system(std::size_t bytes) {
   return ::operator new(bytes, kAlign);
 }
 
-// About 4 MiB to a list, and eight blocks at least, so that a thread which only frees does not hoard what others allocate.
+// About 4 MiB to a list, and eight blocks at least, so that a thread which only frees hoards little.
 std::uint32_t limit_of(std::size_t bytes) {
   return static_cast<std::uint32_t>(std::clamp<std::size_t>((std::size_t{4} << 20) / bytes, 8, 4096));
 }

@@ -95,7 +95,7 @@ template <class T = float> class Tensor {
   static Tensor zeros(const Shape& shape) { return full_array<T>(shape, T(0)); }
   static Tensor ones(const Shape& shape) { return full_array<T>(shape, T(1)); }
   static Tensor full(const Shape& shape, T value) { return full_array<T>(shape, value); }
-  /// start, start + step, ... up to stop, which is left out, but for rounding. Throws if step is 0 or leads away from it.
+  /// start, start + step, ... up to stop, which is left out but for rounding. Throws if step is 0 or leads away from it.
   static Tensor arange(T start, T stop, T step = 1);
   static Tensor arange(T stop) { return arange(0, stop); }
   /// Draws of this thread's default generator: uniform in [0, 1), standard normal.

@@ -1,6 +1,6 @@
 // Batch normalisation of x (N, C, L), channel by channel, in double: Ioffe and Szegedy 2015, Algorithm 1.
 //
-// Sums are taken over x minus the channel's first value, so that a large mean does not cancel: the mean is within
+// Sums are taken over x minus a shift, the channel's first value, so that a large mean does not cancel: it is within
 // sqrt(m) standard deviations of it. With L = 1 a register holds neighbouring channels: sums are taken over groups of
 // rows, in registers, and the groups' sums are added to those of the channel, so that rounding grows with m / kGroup. A
 // group is read along its rows, a few streams side by side, at any C. Otherwise a register holds values of one channel.

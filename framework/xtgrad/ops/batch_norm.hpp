@@ -4,9 +4,9 @@
 //   mu = mean(x)    var = sum((x - mu)^2) / m    inv_std = 1 / sqrt(var + eps)    xhat = (x - mu) * inv_std
 //   y = gamma * xhat + beta
 //
-// Sums are taken in double over x minus the channel's first value, and for x in double once more over x - mu. A channel without variance gives y = beta
-// exactly, also with eps = 0, where inv_std counts as 0. One whose sum of squares overflows double (deviations beyond
-// 1e154) counts as not finite: its y is NaN.
+// Sums are taken in double over x minus the channel's first value, and where x is double once more over x - mu. A
+// channel without variance gives y = beta exactly, also with eps = 0, where inv_std counts as 0. One whose sum of
+// squares overflows double (deviations beyond 1e154) counts as not finite: its y is NaN.
 #pragma once
 
 #include "xtgrad/tensor.hpp"
