@@ -29,8 +29,7 @@ cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxx
 }  // namespace
 
 template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, const T* B, T* C, const T* bias) {
-  static const bool one_thread = (openblas_set_num_threads(1), true);
-  static_cast<void>(one_thread);
+  [[maybe_unused]] static const bool one_thread = (openblas_set_num_threads(1), true);
   if (M == 0 || N == 0) return;
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);

@@ -9,7 +9,7 @@
 #include <cblas.h>
 #include <omp.h>
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -27,7 +27,12 @@ using benchmarks::Network;
 using benchmarks::Normalisation;
 using benchmarks::Start;
 
-constexpr long kLanes = 16;  // floats to a cache line
+#ifdef __AVX512F__
+constexpr long kLanes = 16;  // floats to a register
+#else
+constexpr long kLanes = 8;
+#endif
+constexpr long kLine = 16;  // floats to a cache line
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 using Whole = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));
 
@@ -40,8 +45,10 @@ template <class V> V max(V a, V b) { return a > b ? a : b; }
 
 float sqrt(float x) { return std::sqrt(x); }
 Vector sqrt(Vector x) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   return _mm512_sqrt_ps(x);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(x);
 #else
   for (long i = 0; i < kLanes; ++i) x[i] = std::sqrt(x[i]);
   return x;
@@ -63,7 +70,7 @@ Vector exp(Vector x) {
 
 long round_up(long n, long to) { return (n + to - 1) / to * to; }
 // The distance of rows of n floats: an odd number of cache lines.
-long stride_of(long n) { return (round_up(n, kLanes) / kLanes | 1) * kLanes; }
+long stride_of(long n) { return (round_up(n, kLine) / kLine | 1) * kLine; }
 
 // Aligned floats, zero at first.
 class Buffer {
@@ -495,9 +502,12 @@ struct Side {
    private:
     // What is larger than the caches passes them by.
     template <class V> void put(float* to, const V& value) const {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
       if constexpr (width<V> == kLanes)
         if (stream) return _mm512_stream_ps(to, value);
+#elif defined(__AVX2__)
+      if constexpr (width<V> == kLanes)
+        if (stream) return _mm256_stream_ps(to, value);
 #endif
       at<V>(to) = value;
     }

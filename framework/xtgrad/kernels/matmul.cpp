@@ -9,21 +9,20 @@
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
-// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A.
-// And with how many multiply-adds OpenBLAS is faster: with 16 registers, kernels in assembly are hard to beat.
+// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A. How many rows of
+// a transposed A are copied at a time, up to how many elements few rows of A read B where it lies, and with how many
+// multiply-adds OpenBLAS is faster.
 #if defined(XTGRAD_AVX512)
 constexpr unsigned long kRows = 8, kRegisters = 3;
-constexpr long kLarge = 1L << 30;
+constexpr long kCopied = 0, kSmall = 1L << 62, kLarge = 1L << 30;
 #else
 constexpr unsigned long kRows = 4, kRegisters = 3;
-constexpr long kLarge = 1L << 18;
+constexpr long kCopied = 128, kSmall = 1L << 13, kLarge = 1L << 27;
 #endif
-// A panel of B is so deep, and is multiplied with so many rows of A at a time: both stay in the second cache meanwhile.
-constexpr long kDepth = 512, kHeight = 512;
-// What is so many steps of k ahead is fetched: the rows of a matrix are too far apart for the processor to guess them.
-constexpr long kAhead = 16;
-// With fewer rows of C than this, copying B costs more than reading it where it lies.
-constexpr long kWorthCopying = 200;
+// A panel of B is so deep, and is multiplied with so many rows of A at a time: both stay in the second cache meanwhile. Copied
+// rows lie a little farther apart, so that they do not displace each other from the first cache. What is so many steps of k
+// ahead is fetched: the rows of a matrix are too far apart for the processor to guess them.
+constexpr long kDepth = 512, kHeight = 512, kWidth = kDepth + 16, kAhead = 16;
 
 // A as op(A): element (i, k) is at[i * row + k * column].
 template <class T> struct Left {
@@ -112,7 +111,7 @@ template <unsigned long U, class T, class Columns>
                              Result<T> c) {
   constexpr long size = Lanes<T>::size, width = U * size;
   alignas(sizeof(Lanes<T>)) T b[kDepth * U * Lanes<T>::Batch::size];
-  const bool copied = transpose_b || std::is_same_v<Columns, Part> || M >= kWorthCopying;
+  const bool copied = transpose_b || std::is_same_v<Columns, Part> || M >= 200 || (M >= 16 && K * ldb > kSmall);
   if (transpose_b)
     transpose(N, K, width, B, ldb, b);
   else
@@ -125,11 +124,19 @@ template <class T>
 void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
             const T* bias, T* C, long ldc) {
   constexpr long size = Lanes<T>::size, most = kRegisters * size;
-  for (long m = 0; m < M; m += kHeight)
+  // Of the transpose of A a tile would use a few bytes only of each cache line.
+  alignas(64) T copy[kCopied * kWidth + 1];
+  const bool copied = kCopied > 0 && transpose_a && M * K > 1 << 12;
+  const long tall = copied ? kCopied : kHeight;
+  for (long m = 0; m < M; m += tall)
     for (long k = 0; k < K; k += kDepth) {
-      const long height = M - m < kHeight ? M - m : kHeight, depth = K - k < kDepth ? K - k : kDepth;
+      const long height = M - m < tall ? M - m : tall, depth = K - k < kDepth ? K - k : kDepth;
       const T* const plus = k > 0 ? C + m * ldc : bias;
-      const Left<T> a{transpose_a ? A + k * lda + m : A + m * lda + k, transpose_a ? 1 : lda, transpose_a ? lda : 1};
+      Left<T> a{transpose_a ? A + k * lda + m : A + m * lda + k, transpose_a ? 1 : lda, transpose_a ? lda : 1};
+      if (copied) {
+        transpose(depth, height, kWidth, a.at, lda, copy);
+        a = {copy, kWidth, 1};
+      }
       const auto columns = [&]<unsigned long U>(auto which, long n, long count) {
         panel<U>(which, transpose_b, height, count, depth, a, transpose_b ? B + n * ldb + k : B + k * ldb + n, ldb,
                  Result<T>{C + m * ldc + n, ldc, plus == nullptr ? nullptr : plus + n, k > 0 ? ldc : 0});

@@ -19,13 +19,10 @@ template <class T> Array<T> summed(const Array<T>& x, const Shape& kept, const S
   PoolVector<double> sums;
   Shape shape = x.shape();
   bool first = true;
-  for (std::size_t end = shape.size(); end > 0;) {
-    const auto is_summed = [&](std::size_t a) { return kept[a] != shape[a]; };
-    std::size_t begin = end - 1;
-    if (!is_summed(begin)) {
-      end = begin;
-      continue;
-    }
+  const auto is_summed = [&](std::size_t a) { return kept[a] != shape[a]; };
+  for (std::size_t end = shape.size(), begin; end > 0; end = begin) {
+    begin = end - 1;
+    if (!is_summed(begin)) continue;
     while (begin > 0 && is_summed(begin - 1)) --begin;
     long outer = 1, reduced = 1, inner = 1;
     for (std::size_t a = 0; a < shape.size(); ++a)
@@ -38,7 +35,6 @@ template <class T> Array<T> summed(const Array<T>& x, const Shape& kept, const S
       kernels::table<double>().sum(outer, reduced, inner, sums.data(), partial.data());
     sums.swap(partial);
     first = false;
-    end = begin;
   }
   if (first)
     std::copy_n(x.data(), z.storage().size(), z.data());

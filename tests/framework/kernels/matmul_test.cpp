@@ -66,23 +66,27 @@ TYPED_TEST(MatmulKernel, AgreesWithTheDefinitionWhereRowsLieApart) {
       }
 }
 
-// Sums and rows of more than one block, and as many rows as a copy of B is worth.
+// Sums and rows of more than one block, and as many rows and elements as copies of A and B are worth.
 TYPED_TEST(MatmulKernel, AgreesWithTheDefinitionBeyondItsBlocks) {
   for (const auto& table : test::instruction_sets<TypeParam>())
     for (const bool ta : {false, true})
       for (const bool tb : {false, true}) {
         for (const long K : {511, 512, 513, 1100}) expect_product(table, ta, tb, 5, 67, K);
         for (const long M : {199, 200, 512, 513, 1030}) expect_product(table, ta, tb, M, 19, 3);
+        for (const long M : {15, 16, 127, 128, 129, 257}) expect_product(table, ta, tb, M, 67, 130, 3);
+        expect_product(table, ta, tb, 131, 9, 515, 3);
       }
 }
 
-// What one row is multiplied with does not depend on how many rows there are, nor on how B lies in memory.
+// What one row is multiplied with does not depend on how many rows there are, nor on how A and B lie in memory.
 TYPED_TEST(MatmulKernel, HasTheSameBitsInEveryTile) {
   constexpr long M = 211, N = 67, K = 530;
   const auto A = test::normal<TypeParam>(0, 1, M * K, 1), B = test::normal<TypeParam>(0, 1, K * N, 2);
-  std::vector<TypeParam> transposed(B.size());
-  for (std::size_t k = 0; k < K; ++k)
+  std::vector<TypeParam> transposed(B.size()), transposed_a(A.size());
+  for (std::size_t k = 0; k < K; ++k) {
     for (std::size_t n = 0; n < N; ++n) transposed[n * K + k] = B[k * N + n];
+    for (std::size_t m = 0; m < M; ++m) transposed_a[k * M + m] = A[m * K + k];
+  }
   for (const auto& table : test::instruction_sets<TypeParam>()) {
     std::vector<TypeParam> together(M * N), row(N), column(M);
     table.matmul(false, false, M, N, K, A.data(), K, B.data(), N, nullptr, together.data(), N);
@@ -95,6 +99,9 @@ TYPED_TEST(MatmulKernel, HasTheSameBitsInEveryTile) {
       table.matmul(false, true, M, 1, K, A.data(), K, transposed.data() + n * K, K, nullptr, column.data(), 1);
       for (std::size_t i = 0; i < M; ++i) ASSERT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
     }
+    std::vector<TypeParam> of_transpose(M * N);
+    table.matmul(true, false, M, N, K, transposed_a.data(), M, B.data(), N, nullptr, of_transpose.data(), N);
+    EXPECT_EQ(of_transpose, together) << table.instruction_set;
   }
 }
 
