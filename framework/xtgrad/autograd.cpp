@@ -102,8 +102,7 @@ template <class T> class Walk {
         run_hooks(node, gradient);
       if (node.is_leaf() || node.retains_grad || !all_) finished(t, gradient);
       if (all_) check_not_released(node);
-      const auto leads_on = [this](const Edge<T>& edge) { return needs(edge.input); };
-      if (std::none_of(node.edges().begin(), node.edges().end(), leads_on)) continue;
+      if (!leads_on(node)) continue;
       Backward<T> step(node, std::move(gradient), *this);
       node.backward(step);
       if (!retain_) node.release();
@@ -212,11 +211,11 @@ template <class T> class Walk {
     }
     std::sort(reached.begin(), reached.end(), before);
     for (Node<T>* node : reached)
-      for (const Edge<T>& edge : node->edges())
-        if (edge.input.requires_grad() && on_the_way_.find(edge.input.node_) != nullptr) {
-          on_the_way_.at(node) = true;
-          break;
-        }
+      if (leads_on(*node)) on_the_way_.at(node) = true;
+  }
+
+  bool leads_on(const Node<T>& node) const {
+    return std::ranges::any_of(node.edges(), [this](const Edge<T>& edge) { return needs(edge.input); });
   }
 
   static void check_not_released(const Node<T>& node) {
@@ -299,6 +298,8 @@ template <class T> void Tensor<T>::backward_from(const Tensor& seed, BackwardOpt
   walk.run([&](const Tensor& t, Tensor& g) { leaves.emplace_back(t, t.is_leaf() ? std::move(g) : g, false); });
   for (auto& [leaf, gradient, in_place] : leaves) {  // whatever may throw comes before the first change
     const Tensor& grad = leaf.node_->grad;
+    if (grad.defined() && grad.shape() != gradient.shape())
+      fail("backward: a leaf has a gradient {}, and gets {}; zero_grad() it", grad.shape(), gradient.shape());
     in_place = grad.defined() && !grad_enabled() && Walk<T>::exclusive(grad);
     if (!grad.defined())
       gradient = Walk<T>::owned(std::move(gradient));  // it may also be the caller's seed, or another leaf's gradient

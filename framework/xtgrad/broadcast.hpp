@@ -1,6 +1,7 @@
 // Walking over broadcast arrays: an N-dimensional loop cut into runs that a kernel can take at once.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "xtgrad/memory.hpp"
@@ -20,9 +21,7 @@ template <std::size_t K> struct Run {
 /// to `out`, either advances with it or stands still, and calls visit(Run<K>) for each.
 template <std::size_t K, class Visit> void for_each_run(const Shape& out, const Shape* const (&in)[K], Visit&& visit) {
   Run<K> run;
-  bool equal = true;
-  for (const Shape* shape : in) equal = equal && *shape == out;
-  if (equal) {
+  if (std::ranges::all_of(in, [&](const Shape* shape) { return *shape == out; })) {
     run.size = size_of(out);
     run.step.fill(1);
     if (run.size > 0) visit(run);

@@ -88,11 +88,6 @@ Generator Generator::from_state(const Labels& state) {
   return generator;
 }
 
-template Tensor<float> Generator::uniform(const Shape&, double, double);
-template Tensor<double> Generator::uniform(const Shape&, double, double);
-template Tensor<float> Generator::normal(const Shape&, double, double);
-template Tensor<double> Generator::normal(const Shape&, double, double);
-
 Generator& default_generator() {
   static thread_local Generator generator;
   return generator;
@@ -110,9 +105,12 @@ template <class T> Tensor<T> Tensor<T>::rand(const Shape& shape) {
 
 template <class T> Tensor<T> Tensor<T>::randn(const Shape& shape) { return default_generator().normal<T>(shape); }
 
-template Tensor<float> Tensor<float>::rand(const Shape&);
-template Tensor<double> Tensor<double>::rand(const Shape&);
-template Tensor<float> Tensor<float>::randn(const Shape&);
-template Tensor<double> Tensor<double>::randn(const Shape&);
+#define XTGRAD_INSTANTIATE(T)                                          \
+  template Tensor<T> Generator::uniform(const Shape&, double, double); \
+  template Tensor<T> Generator::normal(const Shape&, double, double);  \
+  template Tensor<T> Tensor<T>::rand(const Shape&);                    \
+  template Tensor<T> Tensor<T>::randn(const Shape&);
+XTGRAD_INSTANTIATE(float)
+XTGRAD_INSTANTIATE(double)
 
 }  // namespace xtgrad

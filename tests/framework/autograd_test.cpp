@@ -206,6 +206,22 @@ TEST(Exceptions, AChangedValueDeepInTheGraphLeavesGradientsUnchanged) {
   EXPECT_FALSE(a.grad().defined());
 }
 
+TEST(Exceptions, AGradientOfAnotherShapeThanThatOfItsLeafLeavesAllUnchanged) {
+  Double x{1, 2};
+  x.requires_grad(true);
+  const Double other = scalar(3);
+  const auto backward = [&] { (sum(x * x) * other).backward(); };
+  backward();
+  x.mutable_value() = Double{1, 2, 3}.value();
+  const std::string message = error(backward);
+  expect_parts(message, {"(2,)", "(3,)", "zero_grad"});
+  EXPECT_EQ(x.grad().shape(), Shape{2});
+  EXPECT_EQ(other.grad().item(), 5);
+  x.zero_grad();
+  backward();
+  EXPECT_EQ(x.grad().shape(), Shape{3});
+}
+
 // --- NoGrad
 
 TEST(NoGrad, BuildsNoGraph) {

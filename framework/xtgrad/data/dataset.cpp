@@ -9,6 +9,8 @@
 namespace xtgrad {
 
 template <class T> Dataset<T> Dataset<T>::rows(const std::size_t* positions, std::size_t count) const {
+  check(y.shape() == Shape{size()}, "Dataset: x is {} and the labels are {}, expected one for each row", x.shape(),
+        y.shape());
   Shape shape = x.shape();
   const std::size_t width = size() == 0 ? 0 : x.size() / size();
   for (std::size_t i = 0; i < count; ++i) check(positions[i] < size(), "Dataset: row {} of {}", positions[i], size());

@@ -17,7 +17,8 @@ template <class T = float> struct Dataset {
 
   /// Rows; a scalar has none.
   std::size_t size() const { return x.shape().empty() ? 0 : x.shape()[0]; }
-  /// The rows at these positions, in this order. Throws if a position is past the end.
+  /// The rows at these positions, in this order. Throws if a position is past the end, or
+  /// if there is not one label for each row.
   Dataset rows(const std::size_t* positions, std::size_t count) const;
 };
 

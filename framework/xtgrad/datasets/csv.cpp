@@ -255,6 +255,8 @@ template <class T> Dataset<T> load_csv(const std::filesystem::path& path, const 
     for (std::size_t c = 0; c < csv.columns; ++c) {
       const double value = csv.values[n * csv.columns + c];
       if (c != label) {
+        check_file(std::isfinite(static_cast<T>(value)), file, "data row {}: {} in {} is beyond the largest float",
+                   n + 1, value, column_name(csv.header, c));
         *next++ = static_cast<T>(value);
         continue;
       }

@@ -34,10 +34,9 @@ template <class T> Tensor<T> inv_std_of(const Tensor<T>& var, double eps) {
 // The first value of each channel, a constant of the shape (1, C) or (1, C, 1). Taking it away first changes neither
 // xhat nor a gradient, but keeps the digits of x in T where the mean is large.
 template <class T> Tensor<T> first_values(const Tensor<T>& x) {
-  Shape shape = x.shape();
-  const std::size_t C = shape[1], L = shape.size() == 3 ? shape[2] : 1;
-  shape[0] = 1;
-  if (shape.size() == 3) shape[2] = 1;
+  const std::size_t C = x.shape()[1], L = x.shape().size() == 3 ? x.shape()[2] : 1;
+  Shape shape(x.shape().size(), 1);
+  shape[1] = C;
   Array<T> first = full_array<T>(shape, T(0));
   for (std::size_t c = 0; x.size() > 0 && c < C; ++c) first.data()[c] = x.data()[c * L];
   return first;
@@ -329,10 +328,7 @@ ChannelLayout channel_layout(const char* who, const Shape& shape) {
 
 void Moments::merge(const Moments& other) {
   if (other.count == 0) return;
-  if (count == 0) {
-    *this = other;
-    return;
-  }
+  if (count == 0) return static_cast<void>(*this = other);
   check(mean.size() == other.mean.size(), "Moments: {} channels and {}", mean.size(), other.mean.size());
   const double n = static_cast<double>(count), k = static_cast<double>(other.count);
   for (std::size_t c = 0; c < mean.size(); ++c) {

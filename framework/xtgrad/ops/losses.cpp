@@ -1,5 +1,7 @@
 #include "xtgrad/ops/losses.hpp"
 
+#include <limits>
+
 #include "xtgrad/kernels/table.hpp"
 #include "xtgrad/ops/elementwise.hpp"
 #include "xtgrad/ops/fused.hpp"
@@ -48,7 +50,10 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<T>& targets, Cross
     const double spread = smoothing / static_cast<double>(logits.shape()[1]);
     smooth = targets * static_cast<T>(1 - smoothing) + static_cast<T>(spread) * sum(targets, {1}, {.keepdims = true});
   }
-  return reduced(-sum(smooth * log_softmax(logits), {1}), options.reduction);
+  // A class without weight counts nothing, also where its logit is -inf.
+  const Tensor<T> log_p = log_softmax(logits);
+  const Tensor<T> finite = where(smooth > 0, log_p, maximum(log_p, std::numeric_limits<T>::lowest()));
+  return reduced(-sum(smooth * finite, {1}), options.reduction);
 }
 
 template <class T> Tensor<T> cross_entropy(const Tensor<T>& logits, const Labels& labels, CrossEntropyOptions options) {
@@ -85,8 +90,7 @@ template <class T> double accuracy(const Tensor<T>& logits, const Labels& labels
   check_labels("accuracy", logits, labels);
   const Labels predicted = argmax(logits);
   std::size_t right = 0;
-  for (std::size_t n = 0; n < labels.size(); ++n)
-    if (predicted(n) == labels(n)) ++right;
+  for (std::size_t n = 0; n < labels.size(); ++n) right += predicted(n) == labels(n) ? 1U : 0U;
   return static_cast<double>(right) / static_cast<double>(labels.size());
 }
 

@@ -97,7 +97,8 @@ GroupedOptimizer<T, Options>::GroupedOptimizer(std::vector<ParameterGroup<T, Opt
     check_option(Options::name, "lr", group.options.lr);
     check_options(group.options);
     for (Tensor<T>& p : group.parameters) {
-      check(p.requires_grad(), "{}: a parameter of shape {} does not require grad", Options::name, p.shape());
+      check(p.requires_grad() && p.is_leaf(), "{}: a parameter of shape {} is no leaf, or does not require grad",
+            Options::name, p.shape());
       check(seen.insert(&p.node()).second, "{}: a parameter of shape {} is there twice", Options::name, p.shape());
       std::vector<Tensor<T>> arrays;
       for (std::size_t i = 0; i < Options::arrays.size(); ++i) arrays.push_back(Tensor<T>::zeros(p.shape()));
@@ -109,6 +110,10 @@ GroupedOptimizer<T, Options>::GroupedOptimizer(std::vector<ParameterGroup<T, Opt
 }
 
 template <class T, class Options> void GroupedOptimizer<T, Options>::step() {
+  for (const auto& [w, group, arrays, age] : slots_)
+    check(!w.grad().defined() || (w.grad().shape() == w.shape() && arrays[0].shape() == w.shape()),
+          "{}: a parameter of shape {} was of shape {} before, or has a gradient of another; make the optimizer anew",
+          Options::name, w.shape(), arrays[0].shape());
   for (OptimizerSlot<T>& slot : slots_)
     if (slot.parameter.grad().defined()) {
       ++slot.step;

@@ -8,9 +8,12 @@
 
 namespace xtgrad {
 
-/// What all optimizers share. Parameters without a gradient are passed over by step(), and do not age.
+/// What all optimizers share. Parameters without a gradient are passed over by step(), and do not age. An optimizer can be
+/// moved but not copied: two would move the same parameters.
 template <class T> class Optimizer {
  public:
+  Optimizer() = default;
+  Optimizer(Optimizer&&) = default;
   virtual ~Optimizer() = default;
 
   /// One update from the gradients that backward() accumulated.
@@ -58,11 +61,12 @@ template <class T> struct OptimizerSlot {
 /// An optimizer of parameters in groups; Options name it and its arrays.
 template <class T, class Options> class GroupedOptimizer : public Optimizer<T> {
  public:
-  /// Throws if there is no parameter, if one does not require grad or is there twice, or if an option is out of range.
+  /// Throws if there is no parameter, if one is no leaf that requires grad or is there twice, or if an option is out of range.
   explicit GroupedOptimizer(std::vector<ParameterGroup<T, Options>> groups);
   explicit GroupedOptimizer(std::vector<Tensor<T>> parameters, Options options = {})
       : GroupedOptimizer(std::vector<ParameterGroup<T, Options>>{{std::move(parameters), options}}) {}
 
+  /// Throws, with nothing changed, if a parameter has another shape than it had, or than its gradient.
   void step() override;
   void zero_grad() override;
   const char* name() const override { return Options::name; }

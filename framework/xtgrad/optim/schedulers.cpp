@@ -47,22 +47,20 @@ Scheduler<T>::Scheduler(Optimizer<T>& optimizer, Schedule schedule)
     : optimizer_(&optimizer), schedule_(std::move(schedule)) {
   check(static_cast<bool>(schedule_), "Scheduler: the schedule is empty");
   for (std::size_t g = 0; g < optimizer.groups(); ++g) base_.push_back(optimizer.lr(g));
-  apply();
+  apply(0);
 }
 
-template <class T> void Scheduler<T>::apply() {
-  const double factor = schedule_(t_);
+template <class T> void Scheduler<T>::apply(std::int64_t t) {
+  const double factor = schedule_(t);
   for (std::size_t g = 0; g < base_.size(); ++g) optimizer_->set_lr(base_[g] * factor, g);
+  t_ = t;
 }
 
-template <class T> void Scheduler<T>::step() {
-  ++t_;
-  apply();
-}
+template <class T> void Scheduler<T>::step() { apply(t_ + 1); }
 
 template <class T> void Scheduler<T>::load_state_dict(const StateDict<T>& values) {
   load_state("load_state_dict", state(), values);
-  apply();
+  apply(t_);
 }
 
 template <class T> std::vector<StateEntry<T>> Scheduler<T>::state() {

@@ -25,7 +25,8 @@ template <class T = float> class Scheduler {
   /// Sets the rates for t = 0. The optimizer must outlive the scheduler. Throws if the schedule is empty.
   Scheduler(Optimizer<T>& optimizer, Schedule schedule);
 
-  /// t = t + 1: after each epoch, or each step, as the schedule counts.
+  /// t = t + 1: after each epoch, or each step, as the schedule counts. Throws, with nothing changed, if the schedule
+  /// gives a rate that no optimizer takes.
   void step();
   std::int64_t t() const noexcept { return t_; }
 
@@ -37,7 +38,7 @@ template <class T = float> class Scheduler {
   std::vector<StateEntry<T>> state();
 
  private:
-  void apply();
+  void apply(std::int64_t t);
 
   Optimizer<T>* optimizer_;
   Schedule schedule_;

@@ -159,6 +159,13 @@ TEST(DataLoader, ThrowsUnlessThereIsALabelForEachRow) {
   expect_parts(error([&] { DataLoader loader(data); }), {"DataLoader", "(4, 2)", "(3,)"});
 }
 
+TEST(Dataset, ThrowsUnlessThereIsALabelForEachRow) {
+  const Dataset<> data{Tensor<>::zeros({10, 2}), Labels::from_shape({4})};
+  const std::size_t first = 0;
+  expect_parts(error([&] { data.rows(&first, 1); }), {"Dataset", "(10, 2)", "(4,)"});
+  expect_parts(error([&] { split(data, 0.2, 0); }), {"Dataset", "(10, 2)", "(4,)"});
+}
+
 TEST(DataLoader, ThrowsForRowsWithoutAnAxis) {
   const Dataset<> data{Tensor<>(1.0F), full_array<std::int64_t>({1}, 0)};
   EXPECT_THROW(DataLoader loader(data), std::invalid_argument);

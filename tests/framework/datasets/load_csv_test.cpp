@@ -105,6 +105,12 @@ TEST_F(LoadCsv, ThrowsForALabelThatIsNoClassNamingFileRowAndLabel) {
   }
 }
 
+TEST_F(LoadCsv, ThrowsForAValueBeyondTheLargestFloatNamingRowAndColumn) {
+  const auto path = write("a,b,class\n1,2,0\n3,1e39,1\n");
+  expect_parts(error<std::runtime_error>([&] { load_csv(path); }), {path.string(), "row 2", "1e+39", "\"b\"", "float"});
+  EXPECT_EQ(values(load_csv<double>(path).x), (std::vector<double>{1, 2, 3, 1e39}));
+}
+
 TEST_F(LoadCsv, ThrowsForOneColumnOnly) {
   const auto path = write("1\n2\n");
   expect_parts(error<std::runtime_error>([&] { load_csv(path); }), {path.c_str(), "one column"});

@@ -7,6 +7,7 @@
 #include "../numbers.hpp"
 #include "../support.hpp"
 #include "xtgrad/autograd.hpp"
+#include "xtgrad/ops/reduce.hpp"
 #include "xtgrad/random.hpp"
 
 namespace xtgrad {
@@ -142,6 +143,38 @@ TYPED_TEST(CrossEntropy, ScalesWithTheGradientOfItsResult) {
   const Tensor<T> x = variable(Tensor<T>{{0, 0}});
   (cross_entropy(x, labels({0})) * T(8)).backward();
   EXPECT_EQ(values(x.grad()), (std::vector<T>{-4, 4}));
+}
+
+// A logit of -inf masks a class: e^-inf = 0.
+TEST(CrossEntropy, OfAMaskedClassIsThatOfTheOthersForEveryReductionAndOrder) {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  const Labels y = labels({0, 1});
+  const double first = std::log(1 + std::exp(1.0)), second = std::log(std::exp(-1.0) + 1 + std::exp(1.0));
+  for (const Reduction reduction : {Reduction::mean, Reduction::sum, Reduction::none}) {
+    const Tensor<double> z = variable(Tensor<double>{{1, 2, -kInf}, {0, 1, 2}});
+    const Tensor<double> loss = cross_entropy(z, y, {.reduction = reduction});
+    if (reduction == Reduction::none) {
+      EXPECT_NEAR(loss.data()[0], first, 1e-15);
+      EXPECT_NEAR(loss.data()[1], second, 1e-15);
+    }
+    const double total = sum(loss).item() * (reduction == Reduction::mean ? 2 : 1);
+    EXPECT_NEAR(total, first + second, 1e-14);
+    const std::vector<Tensor<double>> d = grad(sum(loss), {z}, {.create_graph = true});
+    const Tensor<double> dd = grad(sum(d[0] * d[0]), {z})[0];
+    const double scale = reduction == Reduction::mean ? 0.5 : 1, p = 1 / (1 + std::exp(1.0));
+    EXPECT_NEAR(d[0].data()[0], scale * (p - 1), 1e-15);
+    EXPECT_NEAR(d[0].data()[1], scale * (1 - p), 1e-15);
+    EXPECT_EQ(d[0].data()[2], 0);
+    // d0 = p - 1 = -d1, dp/dz0 = p (1 - p): the derivative of 2 (p - 1)^2
+    EXPECT_NEAR(dd.data()[0], -scale * scale * 4 * (1 - p) * p * (1 - p), 1e-15);
+    EXPECT_EQ(dd.data()[2], 0);
+  }
+}
+
+TEST(CrossEntropy, OfALabelThatIsMaskedIsInfinite) {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  for (const Reduction reduction : {Reduction::mean, Reduction::sum})
+    EXPECT_EQ(cross_entropy(Tensor<double>{{1, -kInf}}, labels({1}), {.reduction = reduction}).item(), kInf);
 }
 
 TEST(CrossEntropyErrors, NameShapesAndLabels) {

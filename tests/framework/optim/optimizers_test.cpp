@@ -357,6 +357,29 @@ TEST(Optimizer, ThrowsWithoutParametersOrForOneThatDoesNotRequireGrad) {
   expect_parts(error([] { Adam<double>({Tensor<double>{1, 2}}); }), {"Adam", "(2,)", "require"});
 }
 
+TEST(Optimizer, ThrowsForTheResultOfAnOp) {
+  const Tensor<double> w = variable(Tensor<double>{1, 2}) * 0.1;
+  expect_parts(error([&] { SGD<double>({w}); }), {"SGD", "(2,)", "leaf"});
+}
+
+TEST(Optimizer, ThrowsForAParameterOfAnotherShapeThanBeforeAndMovesNone) {
+  Tensor<double> first = variable(Tensor<double>{1}), changed = variable(Tensor<double>{1, 2});
+  SGD<double> sgd({first, changed}, {.lr = 0.5});
+  set_gradient(first, Tensor<double>{1});
+  set_gradient(changed, Tensor<double>{1, 1});
+  const auto expect_refusal = [&](const std::vector<std::string>& parts) {
+    expect_parts(error([&] { sgd.step(); }), parts);
+    EXPECT_EQ(first.item(), 1);
+  };
+  changed.mutable_value() = Tensor<double>{1, 2, 3}.value();
+  expect_refusal({"SGD", "(3,)", "(2,)"});
+  set_gradient(changed, Tensor<double>{1, 1, 1});
+  expect_refusal({"SGD", "(3,)", "(2,)"});
+  changed.zero_grad();
+  sgd.step();
+  EXPECT_EQ(first.item(), 0.5);
+}
+
 TEST(Optimizer, ThrowsForOptionsOutOfRange) {
   const std::vector<Tensor<double>> w{variable(Tensor<double>{1})};
   constexpr double kNaN = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();

@@ -137,6 +137,15 @@ TEST(Plateau, ThrowsForOptionsOutOfRange) {
   expect_parts(error([&] { Plateau<double>(sgd, {.threshold = kNaN}); }), {"Plateau", "nan"});
 }
 
+TEST(Scheduler, AStepToARateThatIsRefusedChangesNothing) {
+  SGD<double> sgd = two_groups();
+  Scheduler<double> scheduler(sgd, [](std::int64_t t) { return t == 1 ? -1.0 : 0.5; });
+  EXPECT_THROW(scheduler.step(), std::invalid_argument);
+  EXPECT_EQ(scheduler.t(), 0);
+  EXPECT_EQ(sgd.lr(0), 0.25);
+  EXPECT_EQ(sgd.lr(1), 0.125);
+}
+
 TEST(Scheduler, RefusesARateThatIsNotFiniteAndChangesNothing) {
   SGD<> sgd({Tensor<>{1}.requires_grad(true)}, {.lr = 0.5});
   Scheduler<> schedule(sgd, cosine(10));
