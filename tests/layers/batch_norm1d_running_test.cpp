@@ -123,5 +123,19 @@ TEST(BatchNorm1d, RunningStatisticsAreNotTrained) {
   EXPECT_FALSE(bn.running_var().requires_grad());
 }
 
+// 1 - (1 - a)^t rounds: for a constant channel the initial variance must be left out exactly, and a tiny a still counts.
+TEST(BatchNorm1d, DebiasedVarianceOfAConstantChannelIsZeroAndNeverBelow) {
+  for (const double a : {1e-300, 1e-17, 1e-9, 0.01, 0.1, 0.3, 0.7, 0.9, 1.0}) {
+    BatchNorm1d<double> bn(2, {.momentum = a, .debias = true});
+    for (int t = 1; t <= 4; ++t) {
+      bn(Tensor<double>{{5, 1}, {5, 2}, {5, 6}});
+      EXPECT_EQ(bn.running_var().data()[0], 0) << a << ", batch " << t;
+      EXPECT_NEAR(bn.running_mean().data()[0], 5, 1e-14) << a << ", batch " << t;
+      EXPECT_NEAR(bn.running_var().data()[1], 7, 1e-14) << a << ", batch " << t;
+      bn.load_state_dict(bn.state_dict());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace xtgrad

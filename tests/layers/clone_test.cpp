@@ -175,5 +175,43 @@ TEST(Clone, OfAModuleThatDoesNotSayHowNamesItAndTheRemedy) {
   }
 }
 
+// As its author would write it: how it is built, and nothing else.
+template <class T> class Block : public Layer<Block<T>, T> {
+ public:
+  Tensor<T> forward(const Tensor<T>& x) override { return bn(x); }
+  void visit(Visitor<T>& v) override { v.child("bn", bn); }
+  std::string name() const override { return "Block"; }
+  template <class U> Block<U> rebuilt() const { return Block<U>(); }
+
+  BatchNorm1d<T> bn{4};
+};
+
+TEST(Clone, OfALayerThatHoldsABatchNormIsInTheSameMode) {
+  Block<float> block;
+  block.eval();
+  auto copy = block.clone();
+  EXPECT_FALSE(copy.training());
+  EXPECT_FALSE(copy.bn.training());
+  EXPECT_EQ(copy.bn.statistics(), Statistics::running);
+  EXPECT_FALSE(copy.bn.update());
+  auto twice = block.to<double>();
+  EXPECT_EQ(twice.bn.statistics(), Statistics::running);
+}
+
+TEST(Clone, HasTheSwitchesThatWereSetByHandInEitherMode) {
+  for (const bool training : {false, true})
+    for (const bool update : {false, true})
+      for (const Statistics statistics : {Statistics::batch, Statistics::running}) {
+        Sequential net{BatchNorm1d(4)};
+        net.train(training);
+        net.get<BatchNorm1d<>>(0).statistics(statistics);
+        net.get<BatchNorm1d<>>(0).update(update);
+        Sequential<> copy = net.clone();
+        EXPECT_EQ(copy.get<BatchNorm1d<>>(0).statistics(), statistics) << training << update;
+        EXPECT_EQ(copy.get<BatchNorm1d<>>(0).update(), update) << training;
+        EXPECT_EQ(copy.get<BatchNorm1d<>>(0).training(), training);
+      }
+}
+
 }  // namespace
 }  // namespace xtgrad

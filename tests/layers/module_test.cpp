@@ -330,6 +330,14 @@ TEST(Module, SummaryChangesNoState) {
   }
 }
 
+TEST(Module, SummaryLeavesGraphsThatNeedAFrozenWeightAlone) {
+  Sequential net{Linear(2, 3), BatchNorm1d(3)};
+  net.get<Linear<>>(0).weight().requires_grad(false);
+  const Tensor<> loss = sum(net(batch()));
+  summary(net, {2});
+  loss.backward();
+}
+
 TEST(Module, SummaryGivesNoWarning) {
   const oracle::Warnings warnings;
   Sequential<> net = small_net();

@@ -57,7 +57,8 @@ template <class T> Tensor<T> BatchRenorm1d<T>::forward(const Tensor<T>& x) {
     const double mu = static_cast<double>(running_mean_.data()[c]);
     r(c) = static_cast<T>(std::clamp(fresh_sigma[c] / sigma(c), 1 / options_.r_max, options_.r_max));
     d(c) = static_cast<T>(std::clamp((batch.mean(c) - mu) / sigma(c), -options_.d_max, options_.d_max));
-    finite = finite && std::isfinite(static_cast<T>(batch.mean(c))) && std::isfinite(static_cast<T>(fresh_sigma[c]));
+    finite = finite && std::isfinite(static_cast<T>(batch.mean(c))) &&
+             std::isfinite(static_cast<T>(fresh_sigma[c] * fresh_sigma[c]));  // eval mode takes the square
   }
   // gamma (xhat r + d) + beta is batch normalisation with gamma r and gamma d + beta.
   const Tensor<T> scale(std::move(r)), shift(std::move(d));

@@ -25,7 +25,8 @@ struct BatchRenorm1dOptions {
 /// where gradients flow through mu_B and sigma_B, and none through r and d. In evaluation mode
 /// y = gamma * (x - mu) / sigma + beta, which is what training gives where nothing is clipped, with mu and sigma as they
 /// were before the batch. With r_max = 1 and d_max = 0, where the paper begins, it is BatchNorm1d. What else is in this folder
-/// looks for BatchNorm1d, and passes this layer over.
+/// looks for BatchNorm1d, and passes this layer over: in training mode its statistics move with every forward pass, also
+/// with those of batch_norm_report() and the others, which say that nothing changes. Call eval() before.
 template <class T = float> class BatchRenorm1d final : public Layer<BatchRenorm1d<T>, T> {
  public:
   /// Throws unless C and eps are above 0, the momentum is in [0, 1], and the limits are as limits() wants them.

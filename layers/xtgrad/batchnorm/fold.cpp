@@ -40,6 +40,8 @@ template <class T> void fold_into(Sequential<T>& net, const std::string& path, S
       check(linear != nullptr, "fold: {} does not follow a Linear, so there is nothing to fold it into", label);
       check(bn->options().track_running_stats,
             "fold: {} has no running statistics; it is another map for every batch, not an affine one", label);
+      check(linear->weight().shape()[0] == bn->running_mean().size(), "fold: {} does not fit {} before it", label,
+            linear->name());
       result.template get<Linear<T>>(result.size() - 1) = folded(*linear, *bn);
     } else {
       check(batch_norm_layers(net[i]).empty(), "fold: {} is not a Sequential; fold its BatchNorm by hand", label);

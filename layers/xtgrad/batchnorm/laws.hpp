@@ -26,7 +26,8 @@ struct Law {
 
 /// Runs one forward and backward pass of cross_entropy(net(x), y) with batch statistics, and holds each BatchNorm layer
 /// against each law; those about weights where a Linear feeds the layer. No state of the network changes, and no gradient.
-/// Throws as the forward pass does, and if m < 3.
+/// The closed forms are those of the whole batch: with virtual_batch the laws about weights leave a residual. Throws as the
+/// forward pass does, and if m < 3.
 template <class T> std::vector<Law> batch_norm_laws(Module<T>& net, const Batch<T>& batch);
 
 }  // namespace xtgrad

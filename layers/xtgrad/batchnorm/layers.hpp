@@ -29,9 +29,9 @@ template <class T> class NormaliseWith {
     }
   }
   ~NormaliseWith() {
-    for (const Switches& s : before_) {
-      s.bn->statistics(s.statistics);
-      s.bn->update(s.update);
+    for (auto s = before_.rbegin(); s != before_.rend(); ++s) {  // a layer may be there twice: its first entry counts
+      s->bn->statistics(s->statistics);
+      s->bn->update(s->update);
     }
   }
   NormaliseWith(const NormaliseWith&) = delete;

@@ -1,5 +1,6 @@
 #include "xtgrad/batchnorm/report.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -30,7 +31,11 @@ template <class T> struct Watched {
   double residue() const {
     const double t = static_cast<double>(bn->num_batches_tracked());
     if (t > 0 && (!bn->options().momentum || bn->options().debias)) return 0;
-    return std::pow(1 - a(), t);
+    const double r = std::pow(1 - a(), t);
+    // Where less than their share is left, the statistics were set, or recalibrated.
+    const auto& var = bn->running_var().value().storage();
+    const bool set = std::any_of(var.begin(), var.end(), [r](T v) { return static_cast<double>(v) < r * (1 - 1e-6); });
+    return set ? 0 : r;
   }
   double m() const { return static_cast<double>(pooled.count) / static_cast<double>(batches); }
 
@@ -65,7 +70,7 @@ template <class T> struct Watched {
       const double rm = static_cast<double>(bn->running_mean().data()[c]),
                    rv = static_cast<double>(bn->running_var().data()[c]);
       if (r < 1)
-        set(kDebiased, c, rm / (1 - r), (rv - r) / (1 - r));
+        set(kDebiased, c, rm / (1 - r), std::max((rv - r) / (1 - r), 0.0));  // below 0 by rv's rounding
       else
         set(kDebiased, c, mean(c), unbiased(c));
       set(kRunningNoEps, c, rm, rv);

@@ -56,8 +56,8 @@ struct BatchNormReport {
 /// Rows that another BatchNorm has normalised together are not independent, and weights that move leave the running
 /// statistics behind: there theory and measurement part, while what follows from the statistics still holds.
 /// The two steps of eps count as one part of loss and accuracy. `precise` are the mean and unbiased variance of all values;
-/// `frozen` those of the first batch. Layers without running statistics keep the batch's. Call eval() before if there is
-/// Dropout. No state changes. Throws as the forward pass does.
+/// `frozen` those of the first batch. Layers without running statistics keep the batch's; virtual_batch counts as 0. Call
+/// eval() before if there is Dropout. No state changes. Throws as the forward pass does.
 template <class T> BatchNormReport batch_norm_report(Module<T>& net, DataLoader<T>& loader);
 
 }  // namespace xtgrad

@@ -47,7 +47,7 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
     if (update_) commit(channel_moments(x));
     return y;
   }
-  if (const std::size_t v = options_.virtual_batch; v > 0 && layout.N >= 2 * v) {
+  if (const std::size_t v = options_.virtual_batch; v > 0 && layout.N / 2 >= v) {
     std::vector<Tensor<T>> groups;
     for (std::size_t first = 0, last; first < layout.N; first = last) {
       last = layout.N - first < 2 * v ? layout.N : first + v;
@@ -73,14 +73,11 @@ template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
     bool finite = true;
     for (std::size_t c = 0; c < C_; ++c)
       finite &= std::isfinite(static_cast<T>(mu[c]) + 0 * static_cast<T>(m2[c] / unbiased));  // 0 * inf is NaN
-    if (!finite) {
-      ++skipped_batches_;
-      return;
-    }
+    if (!finite) return static_cast<void>(++skipped_batches_);
   }
   const double n = static_cast<double>(++num_batches_tracked_);
   double a = options_.momentum.value_or(1 / n);
-  if (options_.debias && options_.momentum && a > 0) a /= 1 - std::pow(1 - a, n);
+  if (options_.debias && options_.momentum && a > 0) a = n == 1 ? 1 : a / -std::expm1(n * std::log1p(-a));
   const auto blend = [a](T old, double fresh) {
     return static_cast<T>((1 - a) * static_cast<double>(old) + a * fresh);
   };

@@ -60,6 +60,7 @@ template <class T = float> class BatchNorm1d final : public Layer<BatchNorm1d<T>
   std::string name() const override;
   template <class U> BatchNorm1d<U> rebuilt() const {
     BatchNorm1d<U> copy(C_, options_);
+    copy.train(this->training());
     copy.statistics_ = statistics_;
     copy.update_ = update_;
     copy.frozen_ = frozen_;

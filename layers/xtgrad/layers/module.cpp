@@ -110,7 +110,8 @@ template <class T, class U> void detail::copy_members(Module<T>& from, Module<U>
   check(source.state.size() == target.state.size() && source.modules.size() == target.modules.size(),
         "clone: rebuilt() of {} gave other members", from.name());
   for (std::size_t i = 0; i < source.modules.size(); ++i)
-    target.modules[i].second->training_ = source.modules[i].second->training_;
+    if (Module<U>& copy = *target.modules[i].second; copy.training_ != source.modules[i].second->training_)
+      copy.mode_changed(copy.training_ = !copy.training_);
   std::map<const Node<T>*, Tensor<U>> copies;
   std::set<const Node<U>*> filled;
   for (std::size_t i = 0; i < source.state.size(); ++i)
@@ -149,17 +150,17 @@ template <class T> std::string summary(Module<T>& net, const Shape& row) {
   std::vector<std::string> shapes(members.modules.size(), "-");
   {
     struct Undo {
-      explicit Undo(const Members<T>& m) : members(m), state(copy_state(m.state)) {}
+      const auto& values(std::size_t i) const { return std::get<Tensor<T>>(state[i].second).value().storage(); }
       ~Undo() {
         for (std::size_t i = 0; i < state.size(); ++i)
           if (auto* const* count = std::get_if<std::int64_t*>(&members.state[i].place))
             **count = std::get<std::int64_t>(state[i].second);
-          else if (Tensor<T>& t = *std::get<Tensor<T>*>(members.state[i].place); !t.requires_grad())
-            t.mutable_value().storage() = std::get<Tensor<T>>(state[i].second).value().storage();
+          else if (Tensor<T>& now = *std::get<Tensor<T>*>(members.state[i].place); now.value().storage() != values(i))
+            now.mutable_value().storage() = values(i);
       }
       const Members<T>& members;
-      StateDict<T> state;
-    } const undo(members);
+      StateDict<T> state = copy_state(members.state);
+    } const undo{members};
     ScopedHooks<T> hooks;
     const KeepGenerator keep;
     const NoGrad guard;

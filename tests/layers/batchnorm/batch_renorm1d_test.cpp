@@ -164,5 +164,16 @@ TEST(BatchRenorm1d, ACloneAndAStateDictCarryEverything) {
   EXPECT_EQ(net[0].name(), "BatchRenorm1d(3)");
 }
 
+// A standard deviation whose square is beyond the largest float would make eval mode an affine map of slope 0.
+TEST(BatchRenorm1d, ABatchWhoseVarianceIsBeyondTheLargestFloatLeavesTheStatisticsAlone) {
+  BatchRenorm1d<float> layer(1, {.momentum = 1});
+  layer(Tensor<float>{{1e20F}, {-1e20F}, {3e20F}});
+  EXPECT_EQ(layer.num_batches_tracked(), 0);
+  layer(Tensor<float>{{1e18F}, {-1e18F}, {3e18F}});
+  EXPECT_EQ(layer.num_batches_tracked(), 1);
+  layer.eval();
+  EXPECT_NEAR(layer(Tensor<float>{{3e18F}}).item(), std::sqrt(1.5F), 1e-5F);
+}
+
 }  // namespace
 }  // namespace xtgrad

@@ -117,5 +117,14 @@ TEST(Check, ChangesNothing) {
   EXPECT_THROW(net[1].remove_hook(0), std::invalid_argument);
 }
 
+TEST(Check, CountsTheValuesOfAChannelAndNotTheRows) {
+  Sequential<> net{BatchNorm1d(3)};
+  for (const std::size_t size : {1U, 2U, 3U}) {
+    const DataLoader<> series({Generator(1).normal<float>({4, 3, 10}), full_array<std::int64_t>({4}, 0)},
+                              {.batch_size = size});
+    EXPECT_EQ(findings(net, series), "") << size;
+  }
+}
+
 }  // namespace
 }  // namespace xtgrad

@@ -66,6 +66,8 @@ TEST(Fold, SaysWhyItCannot) {
   Sequential<> untracked{Linear(2, 2), BatchNorm1d(2, {.track_running_stats = false})};
   expect_parts(error([&] { fold(untracked); }),
                {"1 BatchNorm1d(2, no running statistics)", "another map for every batch"});
+  Sequential<> unfit{Linear(3, 7), BatchNorm1d(2)};
+  expect_parts(error([&] { fold(unfit); }), {"1 BatchNorm1d(2)", "Linear(3, 7)"});
 }
 
 }  // namespace

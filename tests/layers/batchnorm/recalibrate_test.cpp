@@ -58,6 +58,30 @@ TEST(Recalibrate, ChangesNothingElse) {
   EXPECT_EQ(net.get<BatchNorm1d<double>>(2).statistics(), Statistics::running);
 }
 
+// One layer in two places.
+class Twice : public Module<double> {
+ public:
+  Tensor<double> forward(const Tensor<double>& x) override { return bn(bn(x)); }
+  void visit(Visitor<double>& v) override {
+    v.child("a", bn);
+    v.child("b", bn);
+  }
+  std::string name() const override { return "Twice"; }
+
+  BatchNorm1d<double> bn{2};
+};
+
+TEST(Recalibrate, LeavesTheSwitchesOfALayerInTwoPlacesAsTheyWere) {
+  DataLoader<double> loader(rows(12), {.batch_size = 4});
+  for (const bool training : {false, true}) {
+    Twice net;
+    net.train(training);
+    recalibrate(net, loader);
+    EXPECT_EQ(net.bn.statistics(), training ? Statistics::batch : Statistics::running);
+    EXPECT_EQ(net.bn.update(), training);
+  }
+}
+
 TEST(Recalibrate, OfDataThatIsNotFiniteChangesNothing) {
   Dataset<double> data = rows(20);
   data.x.mutable_value()(17, 1) = std::numeric_limits<double>::infinity();

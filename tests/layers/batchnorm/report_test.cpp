@@ -147,5 +147,17 @@ TEST(Report, ChangesNothing) {
   EXPECT_TRUE(net.training());
 }
 
+// The share of the initial variance, taken off a running variance that is nothing else, may leave a little less than 0.
+TEST(Report, OfAConstantChannelIsFinite) {
+  for (std::size_t t = 1; t <= 12; ++t) {
+    Dataset<float> data{Generator(1).normal<float>({24, 2}), full_array<std::int64_t>({24}, 0)};
+    for (std::size_t n = 0; n < 24; ++n) data.x.mutable_value()(n, 0) = 5;
+    DataLoader<float> batches(data, {.batch_size = 8});
+    Sequential<float> net{BatchNorm1d<float>(2), Linear<float>(2, 2)};
+    for (std::size_t i = 0; i < t; ++i) net(data.x);
+    for (const auto& p : batch_norm_report(net, batches).parts) EXPECT_TRUE(std::isfinite(p.loss)) << t << p.part;
+  }
+}
+
 }  // namespace
 }  // namespace xtgrad
