@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <xtgrad/batchnorm/check.hpp>
@@ -17,6 +18,7 @@
 #include "kit/options.hpp"
 #include "kit/plot.hpp"
 #include "kit/progress.hpp"
+#include "kit/study.hpp"
 #include "kit/table.hpp"
 
 namespace {
@@ -225,7 +227,7 @@ void print_modes(Sequential<>& net, const Dataset<>& test) {
     for (std::size_t i = 0; i < e.logits.size(); ++i) {
       const double difference = std::abs(static_cast<double>(e.logits[i]) - static_cast<double>(running.logits[i]));
       sum += difference;
-      largest = std::max(largest, difference);
+      largest = kit::worse(difference, largest);
     }
     table.add({statistics, batch_size, std::to_string(e.rows), fmt::format("{:.4f}", e.loss),
                fmt::format("{:.2f} %", 100 * e.accuracy),
@@ -269,7 +271,8 @@ void run(const Options& options) {
   Trainer plain("plain", kit::make_mlp<float>(widths, std::nullopt), data.train, options);
   if (!options.checkpoint.empty()) {
     for (Trainer* t : {&batchnorm, &plain}) {
-      if (t->checkpoint() == options.log) throw std::runtime_error(options.log + " cannot be log and checkpoint");
+      if (!options.log.empty() && kit::same_file(t->checkpoint(), options.log))
+        throw std::runtime_error(options.log + " cannot be log and checkpoint");
       t->load();
     }
     if (options.resume && !batchnorm.loaded) fmt::print("{} is not there yet: the run begins\n", options.checkpoint);
@@ -301,7 +304,8 @@ int main(int argc, char** argv) {
   Options o;
   app.add_option("--data", o.data, "digits, fashion, mnist, moons, spirals, or FILE.csv")->capture_default_str();
   app.add_option("--label", o.label, "the column of labels in FILE.csv: its name or its index from 0 [the last]");
-  auto* epochs = app.add_option("--epochs", o.epochs, "passes over the data [images: 10]")->check(kit::whole());
+  auto* epochs =
+      app.add_option("--epochs", o.epochs, "passes over the data [images: 10]")->check(kit::whole(1, 1000000));
   auto* batch_size =
       app.add_option("--batch-size", o.batch_size, "rows in a batch, at least 2 [images: 128]")->check(kit::whole(2));
   auto* hidden = app.add_option("--hidden", o.hidden, "widths of the hidden layers, as in 100,100 [images: 256,256]")

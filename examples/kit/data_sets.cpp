@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <stdexcept>
 #include <xtgrad/datasets/csv.hpp>
@@ -42,13 +43,15 @@ Split<float> load_images(const Images& images) {
 }
 
 Split<float> load_file(const fs::path& file, const std::string& label, double held_out, std::uint64_t seed) {
-  CsvOptions options;
-  if (int index = 0;
-      std::from_chars(label.data(), label.data() + label.size(), index).ptr == label.data() + label.size())
-    options.label = label.empty() ? -1 : index;
-  else
-    options.label = label;
-  Split<float> rows = split(load_csv(file, options), held_out, seed);
+  CsvOptions options{.label = label};
+  int index = -1;  // the last
+  const auto [end, error] = std::from_chars(label.data(), label.data() + label.size(), index);
+  if (label.empty() || (error == std::errc() && end == label.data() + label.size())) options.label = index;
+  const Dataset<> data = load_csv(file, options);
+  if (std::round(held_out * static_cast<double>(data.size())) < 2)
+    throw std::runtime_error(fmt::format("{}: of {} rows a share of {} cannot be held out: it must be 2 rows or more",
+                                         file.string(), data.size(), held_out));
+  Split<float> rows = split(data, held_out, seed);
   const Standardise standardise(rows.train.x);
   rows.train.x = standardise.apply(rows.train.x);
   rows.test.x = standardise.apply(rows.test.x);

@@ -1,6 +1,7 @@
 #include "metrics_log.hpp"
 
 #include <cerrno>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <system_error>
@@ -21,15 +22,33 @@ std::string json_of(const std::string& text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+[[noreturn]] void fail(const std::filesystem::path& path) {
+  throw std::runtime_error(fmt::format("{}: cannot be written: {}", path.string(),
+                                       errno ? std::generic_category().message(errno) : "write failed"));
+}
+
 }  // namespace
+
+bool same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  namespace fs = std::filesystem;
+  return fs::weakly_canonical(fs::absolute(a)) == fs::weakly_canonical(fs::absolute(b));
+}
+
+void MetricsLog::check(const std::filesystem::path& path) {
+  if (path.extension() != ".jsonl" && path.extension() != ".csv")
+    throw std::runtime_error(fmt::format("{}: a file of metrics ends in .csv or .jsonl", path.string()));
+  const bool is_there = exists(std::filesystem::symlink_status(path));
+  errno = 0;
+  if (!std::ofstream(path, std::ios::binary | std::ios::app)) fail(path);
+  if (!is_there) std::filesystem::remove(path);
+}
 
 MetricsLog::MetricsLog(std::filesystem::path path, std::vector<std::string> columns)
     : path_(std::move(path)), columns_(std::move(columns)), json_(path_.extension() == ".jsonl") {
-  if (!json_ && path_.extension() != ".csv")
-    throw std::runtime_error(fmt::format("{}: a file of metrics ends in .csv or .jsonl", path_.string()));
+  check(path_);
   errno = 0;
   file_.open(path_, std::ios::binary);
-  if (!file_) fail();
+  if (!file_) fail(path_);
   std::string header;
   for (const std::string& column : columns_) header += (header.empty() ? "" : ",") + field(column);
   if (!json_) write_line(header);
@@ -57,12 +76,7 @@ void MetricsLog::write(const std::vector<Cell>& cells) {
 void MetricsLog::write_line(const std::string& line) {
   errno = 0;
   file_ << line << '\n' << std::flush;  // a full disk shows at the flush, not before
-  if (!file_) fail();
-}
-
-void MetricsLog::fail() const {
-  throw std::runtime_error(fmt::format("{}: cannot be written: {}", path_.string(),
-                                       errno ? std::generic_category().message(errno) : "write failed"));
+  if (!file_) fail(path_);
 }
 
 }  // namespace kit

@@ -23,8 +23,13 @@
 
 namespace kit {
 
+/// Whether two paths lead to one file, also if it is not there yet.
+bool same_file(const std::filesystem::path& a, const std::filesystem::path& b);
+
 class MetricsLog {
  public:
+  /// Throws if there could be no such file: what the constructor throws. A file that is there stays as it is.
+  static void check(const std::filesystem::path& path);
   /// Throws std::runtime_error also if the name ends neither in .csv nor in .jsonl.
   MetricsLog(std::filesystem::path path, std::vector<std::string> columns);
 
@@ -45,7 +50,6 @@ class MetricsLog {
 
   void write(const std::vector<Cell>& cells);
   void write_line(const std::string& line);
-  [[noreturn]] void fail() const;
 
   std::filesystem::path path_;
   std::vector<std::string> columns_;

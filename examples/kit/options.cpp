@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace kit {
 namespace {
@@ -87,6 +88,9 @@ int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& 
   app.name(program);
   try {
     app.parse(argc, argv);
+    for (const CLI::Option* option : std::as_const(app).get_options())
+      for (const std::string& value : option->results())
+        if (value.empty()) throw CLI::ValidationError(option->get_name(), "its value is empty");
     body();
   } catch (const CLI::Success& help) {
     app.exit(help);

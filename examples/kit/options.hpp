@@ -19,8 +19,8 @@
 namespace kit {
 
 /// Parses the command line and runs the body. A bad option, an exception of the body and an output that could
-/// not be written (a full disk, a closed pipe) each give one line on stderr and the status 2. A closed pipe
-/// does not end the program before the body has written its files.
+/// not be written (a full disk, a closed pipe) each give one line on stderr and the status 2. An option whose value is
+/// empty is a bad one: it comes from a variable that was not set.
 int run_main(CLI::App& app, int argc, char** argv, const std::function<void()>& body);
 
 // Checks for number options. CLI11's own let nan, 010 (as 8) and -3 (as 2^64 - 3) pass, and answer 3x with

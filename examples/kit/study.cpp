@@ -69,9 +69,10 @@ Study::Study(std::string name, const StudyOptions& options)
     : name_(std::move(name)), plot_(options.plot), csv_(options.csv), json_(options.json) {
   xtgrad::set_num_threads(options.threads);
   if (!plot_.empty()) Plot::check(plot_);
-  if (!csv_.empty() && csv_ == json_) throw std::runtime_error(csv_ + " cannot hold both curves and claims");
+  if (!csv_.empty() && !json_.empty() && same_file(csv_, json_))
+    throw std::runtime_error(csv_ + " cannot hold both curves and claims");
   for (const std::string& file : {csv_, json_})
-    if (!file.empty()) MetricsLog(file, {"study"});
+    if (!file.empty()) MetricsLog::check(file);
 }
 
 const char* Claim::verdict() const {

@@ -46,6 +46,23 @@ TEST_F(MetricsLog, ANameThatSaysNoFormatIsRefused) {
   EXPECT_FALSE(fs::exists(path));
 }
 
+TEST_F(MetricsLog, ACheckLeavesAFileAsItIsAndMakesNone) {
+  const fs::path path = folder_ / "m.csv";
+  kit::MetricsLog::check(path);
+  EXPECT_FALSE(fs::exists(path));
+  kit::MetricsLog(path, {"a"}).row(1);
+  kit::MetricsLog::check(path);
+  EXPECT_EQ(content(path), "a\n1\n");
+  EXPECT_EQ(error<std::runtime_error>([&] { kit::MetricsLog::check(folder_ / "none" / "m.csv"); }),
+            (folder_ / "none" / "m.csv").string() + ": cannot be written: No such file or directory");
+}
+
+TEST_F(MetricsLog, TwoSpellingsOfAPathAreOneFileAlsoBeforeItIsThere) {
+  EXPECT_TRUE(kit::same_file("run.csv", "./run.csv"));
+  EXPECT_TRUE(kit::same_file(folder_ / "m.csv", folder_ / "none" / ".." / "m.csv"));
+  EXPECT_FALSE(kit::same_file("run.csv", "run.plain.csv"));
+}
+
 TEST_F(MetricsLog, ARowOfAnotherLengthIsRefused) {
   kit::MetricsLog log(folder_ / "m.csv", {"epoch", "loss"});
   EXPECT_EQ(error<std::invalid_argument>([&] { log.row(1); }),

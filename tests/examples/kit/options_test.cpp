@@ -41,6 +41,8 @@ class RunMain : public InFolder {
     int epochs = 3;
     std::size_t seed = 0;
     double lr = 0.1, momentum = 0.9;
+    std::string log;
+    app.add_option("--log", log);
     app.add_option("--epochs", epochs, "passes over the data")->check(kit::whole())->capture_default_str();
     app.add_option("--seed", seed, "of the generator")->check(kit::whole(0, 99));
     app.add_option("--lr", lr, "step size")->check(kit::positive());
@@ -122,6 +124,14 @@ TEST_F(RunMain, AClosedPipeReturns2AfterTheBodyHasEnded) {
   close(ends[1]);
   EXPECT_EQ(status, 2);
   EXPECT_EQ(content(done), "done");
+}
+
+TEST_F(RunMain, AnEmptyValueIsRefusedBeforeTheBodyRuns) {
+  const Outcome outcome = run({"--log", ""}, [] { std::puts("ran"); });
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_EQ(outcome.err, "train_mlp: --log: its value is empty; try --help\n");
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(run({"--log", "a"}).status, 0);
 }
 
 TEST_F(RunMain, AClosedStdoutReturns2AndSparesTheFilesOfTheBody) {
