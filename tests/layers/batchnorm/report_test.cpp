@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "../../framework/support.hpp"
+#include "xtgrad/batchnorm/recalibrate.hpp"
 #include "xtgrad/xtgrad.hpp"
 
 namespace xtgrad {
@@ -157,6 +158,21 @@ TEST(Report, OfAConstantChannelIsFinite) {
     for (std::size_t i = 0; i < t; ++i) net(data.x);
     for (const auto& p : batch_norm_report(net, batches).parts) EXPECT_TRUE(std::isfinite(p.loss)) << t << p.part;
   }
+}
+
+// The count of batches stays, but nothing of the initial values is left.
+TEST(Report, AfterRecalibrationHasNoInitialResidue) {
+  Sequential<double> net = network();
+  DataLoader<double> data = loader();
+  warm(net, data, 3);
+  recalibrate(net, data);
+  const BatchNormReport report = batch_norm_report(net, data);
+  double sum = 0;
+  for (const auto& p : report.parts) {
+    sum += p.loss;
+    EXPECT_TRUE(p.part != "initial residue" || p.loss == 0) << p.loss;
+  }
+  EXPECT_NEAR(sum, report.loss_gap, 1e-12);
 }
 
 }  // namespace
