@@ -9,15 +9,15 @@
 namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
-// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A. How many rows of
-// a transposed A are copied at a time, up to how many elements few rows of A read B where it lies, and with how many
-// multiply-adds OpenBLAS is faster.
+// Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A. Of how many bytes
+// of rows of a transposed A, in each column, a copy is made at a time (on the stack); up to how many elements few rows of A
+// read B where it lies; and with how many multiply-adds OpenBLAS is faster.
 #if defined(XTGRAD_AVX512)
 constexpr unsigned long kRows = 8, kRegisters = 3;
 constexpr long kCopied = 0, kSmall = 1L << 62, kLarge = 1L << 30;
 #else
 constexpr unsigned long kRows = 4, kRegisters = 3;
-constexpr long kCopied = 128, kSmall = 1L << 13, kLarge = 1L << 27;
+constexpr long kCopied = 512, kSmall = 1L << 13, kLarge = 1L << 27;
 #endif
 // A panel of B is so deep, and is multiplied with so many rows of A at a time: both stay in the second cache meanwhile. Copied
 // rows lie a little farther apart, so that they do not displace each other from the first cache. What is so many steps of k
@@ -123,11 +123,11 @@ template <unsigned long U, class T, class Columns>
 template <class T>
 void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
             const T* bias, T* C, long ldc) {
-  constexpr long size = Lanes<T>::size, most = kRegisters * size;
+  constexpr long size = Lanes<T>::size, most = kRegisters * size, band = kCopied / static_cast<long>(sizeof(T));
   // Of the transpose of A a tile would use a few bytes only of each cache line.
-  alignas(64) T copy[kCopied * kWidth + 1];
+  alignas(64) T copy[static_cast<unsigned long>(band * kWidth + 1)];
   const bool copied = kCopied > 0 && transpose_a && M * K > 1 << 12;
-  const long tall = copied ? kCopied : kHeight;
+  const long tall = copied ? band : kHeight;
   for (long m = 0; m < M; m += tall)
     for (long k = 0; k < K; k += kDepth) {
       const long height = M - m < tall ? M - m : tall, depth = K - k < kDepth ? K - k : kDepth;
