@@ -1,7 +1,6 @@
 #include "metrics_log.hpp"
 
 #include <cerrno>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <system_error>

@@ -25,16 +25,16 @@ template <class T> struct Watched {
   Array<double> mean = {}, biased = {}, unbiased = {};  // means over the batches
   std::vector<Array<T>> means = {}, vars = {};          // by Choice
   std::vector<Moments> outputs = {};                    // of xhat, by Choice
+  double residue = 0;                                   // initial_share()
 
   double a() const { return bn->options().momentum.value_or(0); }
-  // The weight of the initial values.
-  double residue() const {
+  // The weight of the initial values. Where less than their share is left, the statistics were set, or recalibrated.
+  double initial_share() const {
     const double t = static_cast<double>(bn->num_batches_tracked());
     if (t > 0 && (!bn->options().momentum || bn->options().debias)) return 0;
     const double r = std::pow(1 - a(), t);
-    // Where less than their share is left, the statistics were set, or recalibrated.
     const auto& var = bn->running_var().value().storage();
-    const bool set = std::any_of(var.begin(), var.end(), [r](T v) { return static_cast<double>(v) < r * (1 - 1e-6); });
+    const bool set = std::any_of(var.begin(), var.end(), [r](T v) { return static_cast<double>(v) < r * (1 - 1e-3); });
     return set ? 0 : r;
   }
   double m() const { return static_cast<double>(pooled.count) / static_cast<double>(batches); }
@@ -63,7 +63,8 @@ template <class T> struct Watched {
       means[choice](c) = static_cast<T>(mu);
       vars[choice](c) = static_cast<T>(var);
     };
-    const double r = residue();
+    residue = initial_share();
+    const double r = residue;
     for (std::size_t c = 0; c < C; ++c) {
       set(kMeanBiased, c, mean(c), biased(c));
       set(kMeanUnbiased, c, mean(c), unbiased(c));
@@ -104,7 +105,7 @@ template <class T> struct Watched {
 
   // The same for independent rows and weights that stand still, from m, N, a and t.
   std::pair<double, double> theory(std::size_t part, std::size_t c) const {
-    const double eps = bn->options().eps, r = residue(), N = static_cast<double>(pooled.count);
+    const double eps = bn->options().eps, r = residue, N = static_cast<double>(pooled.count);
     const double v = static_cast<double>(vars[kDebiased](c)), rv = static_cast<double>(vars[kRunning](c));
     switch (part) {
       case 0:
