@@ -1,6 +1,6 @@
 // Batch normalisation of x (N, C, L), channel by channel, in double: Ioffe and Szegedy 2015, Algorithm 1.
 //
-// Sums are taken over x minus a shift, the channel's first value, so that a large mean does not cancel: it is within
+// Moments are sums over x minus a shift, the channel's first value, so that a large mean does not cancel: it is within
 // sqrt(m) standard deviations of it. With L = 1 a register holds neighbouring channels: sums are taken over groups of
 // rows, in registers, and the groups' sums are added to those of the channel, so that rounding grows with m / kGroup. A
 // group is read along its rows, a few streams side by side, at any C. Otherwise a register holds values of one channel.
@@ -130,28 +130,26 @@ template <class T> struct Rows {
   }
 };
 
-// Whether sums and gradients may take x less the shift alone, and the offset into their constants: double has the digits
-// to spare for a T of float. y may not: where xhat is 0 it is beta, however large gamma is.
-template <class T> constexpr bool kShiftOnly = sizeof(T) < sizeof(double);
-
-// x less its channel's mean or, if ShiftOnly, less the shift; then rest() is still to be taken off.
-template <class T, bool ShiftOnly = kShiftOnly<T>> struct Centred {
+// x less one number for each channel.
+template <class T> struct Centred {
   Rows<T> x;
-  Slice shift, offset;
+  Slice origin;
 
-  XTGRAD_INLINE Centred(const T* array, Extent e, const double* shifts, const double* offsets, long c0, long width)
-      : x(array, e, c0),
-        shift(width, [=](long c) { return shifts[c0 + c]; }),
-        offset(width, [=](long c) { return offsets[c0 + c]; }) {}
+  template <class Value>
+  XTGRAD_INLINE Centred(const T* array, Extent e, long c0, long width, Value value)
+      : x(array, e, c0), origin(width, value) {}
   template <class Registers, class Lane> XTGRAD_INLINE D operator()(Registers registers, long position, Lane c) const {
-    const D d = x(registers, position) - shift(c);
-    return ShiftOnly ? d : d - offset(c);
+    return x(registers, position) - origin(c);
   }
-  XTGRAD_INLINE double rest(long c) const { return ShiftOnly ? offset[c] : 0; }
 };
 
 template <class T> XTGRAD_INLINE double value_or(const T* values, long c, double otherwise) {
   return values == nullptr ? otherwise : static_cast<double>(values[c]);
+}
+
+// One number for each channel from c0 on, of an array for all channels.
+XTGRAD_INLINE auto of(const double* array, long c0) {
+  return [=](long c) { return array[c0 + c]; };
 }
 
 // Calls body(first channel, width) for all slices.
@@ -161,18 +159,23 @@ template <class Body> XTGRAD_INLINE void for_each_slice(Extent e, Body body) {
 
 template <class T> void batch_moments(Extent e, const T* x, const double* shift, double* sum, double* squares) {
   for_each_slice(e, [=](long c0, long width) {
-    const Rows<T> rows(x, e, c0);
-    const Slice origin(width, [=](long c) { return shift[c0 + c]; });
+    const Centred<T> deviation(x, e, c0, width, of(shift, c0));
     sum_pairs(e, width, sum + c0, squares + c0,
-              [&](auto registers, long p, auto c, D& u, D& v) { u = v = rows(registers, p) - origin(c); });
+              [&](auto registers, long p, auto c, D& u, D& v) { u = v = deviation(registers, p, c); });
   });
 }
 
+// The kernels below take x less stats.mean, and leave stats.rest to constants of the channel: beside a difference that is
+// not 0 it is at most half as large, and where the difference is 0 nothing of it is lost.
 template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T* gamma, const T* beta, T* y) {
   for_each_slice(e, [=](long c0, long width) {
-    const Centred<T, false> centred(x, e, stats.shift, stats.offset, c0, width);
     const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
-    const Slice bias(width, [=](long c) { return value_or(beta, c0 + c, 0); });
+    // An infinite gamma would make a constant of its own outweigh x: there the mean is rounded.
+    const auto infinite = [&](long c) { return !std::isfinite(scale[c]); };
+    const Centred<T> centred(x, e, c0, width,
+                             [&](long c) { return stats.mean[c0 + c] + (infinite(c) ? stats.rest[c0 + c] : 0); });
+    const Slice bias(
+        width, [&](long c) { return value_or(beta, c0 + c, 0) - (infinite(c) ? 0 : stats.rest[c0 + c] * scale[c]); });
     map(e, c0, width, y,
         [&](auto registers, long p, auto c) { return fma(centred(registers, p, c), scale(c), bias(c)); });
   });
@@ -181,14 +184,15 @@ template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T
 template <class T>
 void batch_norm_sums(Extent e, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat) {
   for_each_slice(e, [=](long c0, long width) {
-    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const Centred<T> centred(x, e, c0, width, of(stats.mean, c0));
     const Rows<T> rows(dy, e, c0);
     double *const plain = sum_dy + c0, *const weighted = sum_dy_xhat + c0;
     sum_pairs(e, width, plain, weighted, [&](auto registers, long p, auto c, D& u, D& v) {
       u = rows(registers, p);
       v = centred(registers, p, c);
     });
-    for (long c = 0; c < width; ++c) weighted[c] = (weighted[c] - centred.rest(c) * plain[c]) * stats.inv_std[c0 + c];
+    for (long c = 0; c < width; ++c)
+      weighted[c] = (weighted[c] - stats.rest[c0 + c] * plain[c]) * stats.inv_std[c0 + c];
   });
 }
 
@@ -197,14 +201,14 @@ void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* g
                    const double* sum_dy_xhat, T* dx) {
   const double count = static_cast<double>(e.N * e.L);
   for_each_slice(e, [=](long c0, long width) {
-    const Centred<T> centred(x, e, stats.shift, stats.offset, c0, width);
+    const Centred<T> centred(x, e, c0, width, of(stats.mean, c0));
     const Rows<T> rows(dy, e, c0);
     const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
-    // xhat * mean(dy * xhat) = (x - mean) * slope
-    const Slice slope(width, [=](long c) { return stats.inv_std[c0 + c] * (sum_dy_xhat[c0 + c] / count); });
-    const Slice of_x(width, [&](long c) { return -scale[c] * slope[c]; });
+    // xhat * mean(dy * xhat) = (x - mean) * inv_std * mean(dy * xhat)
+    const Slice of_x(width,
+                     [&](long c) { return -scale[c] * (stats.inv_std[c0 + c] * (sum_dy_xhat[c0 + c] / count)); });
     const Slice constant(width,
-                         [&](long c) { return scale[c] * (centred.rest(c) * slope[c] - sum_dy[c0 + c] / count); });
+                         [&](long c) { return -scale[c] * (sum_dy[c0 + c] / count) - stats.rest[c0 + c] * of_x[c]; });
     map(e, c0, width, dx, [&](auto registers, long p, auto c) {
       return fma(rows(registers, p), scale(c), fma(centred(registers, p, c), of_x(c), constant(c)));
     });
@@ -214,15 +218,13 @@ void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* g
 template <class T>
 void batch_norm_ddx(Extent e, const T* x, const T* dy, const T* ggx, Channels stats, const SecondOrder& k, T* d) {
   for_each_slice(e, [=](long c0, long width) {
-    const auto slice = [=](const double* of) { return Slice(width, [=](long c) { return of[c0 + c]; }); };
-    const Centred<T, false> centred(x, e, stats.shift, stats.offset, c0, width);
-    const Rows<T> rows_dy(dy, e, c0), rows_ggx(ggx, e, c0);
-    const Slice of_x = slice(k.x), of_dy = slice(k.dy), of_ggx = slice(k.ggx);
-    const Slice mean_dy = slice(k.mean_dy), mean_ggx = slice(k.mean_ggx);
+    const Centred<T> centred(x, e, c0, width, of(stats.mean, c0)), dy_centred(dy, e, c0, width, of(k.mean_dy, c0)),
+        ggx_centred(ggx, e, c0, width, of(k.mean_ggx, c0));
+    const Slice of_x(width, of(k.x, c0)), of_dy(width, of(k.dy, c0)), of_ggx(width, of(k.ggx, c0));
+    const Slice constant(width, [&](long c) { return -stats.rest[c0 + c] * of_x[c]; });
     map(e, c0, width, d, [&](auto registers, long p, auto c) {
-      const D of_gradients =
-          fma(rows_dy(registers, p) - mean_dy(c), of_dy(c), (rows_ggx(registers, p) - mean_ggx(c)) * of_ggx(c));
-      return fma(centred(registers, p, c), of_x(c), of_gradients);
+      const D of_gradients = fma(dy_centred(registers, p, c), of_dy(c), ggx_centred(registers, p, c) * of_ggx(c));
+      return fma(centred(registers, p, c), of_x(c), of_gradients + constant(c));
     });
   });
 }

@@ -21,7 +21,7 @@ template <class T, unsigned long K> struct Streams {
   }
   XTGRAD_INLINE Lanes<T> load(unsigned long k, long i) const { return Lanes<T>::load(at[k] + i * step[k]); }
   XTGRAD_INLINE Lanes<T> tail(unsigned long k, long i, long r) const {
-    return step[k] == 0 ? Lanes<T>::load(at[k]) : Tail<T>::load(at[k] + i, r);
+    return step[k] == 0 ? Lanes<T>::load(at[k]) : load_first(at[k] + i, r);
   }
 };
 
@@ -30,7 +30,7 @@ template <class Op, class T, unsigned long... K> struct Loops {
     const Streams<T, sizeof...(K)> x(in, step);
     long i = 0;
     for (; i + Lanes<T>::size <= n; i += Lanes<T>::size) Op::template value<Lanes<T>>(x.load(K, i)...).store(z + i);
-    if (const long r = n - i; r > 0) Tail<T>::store(Op::template value<Lanes<T>>(x.tail(K, i, r)...), z + i, r);
+    if (const long r = n - i; r > 0) store_first(Op::template value<Lanes<T>>(x.tail(K, i, r)...), z + i, r);
   }
 
   template <unsigned long I>
@@ -40,7 +40,7 @@ template <class Op, class T, unsigned long... K> struct Loops {
     for (; i + Lanes<T>::size <= n; i += Lanes<T>::size)
       chain<I>(Lanes<T>::load(dz + i), Lanes<T>::load(z + i), x.load(K, i)...).store(d + i);
     if (const long r = n - i; r > 0)
-      Tail<T>::store(chain<I>(Tail<T>::load(dz + i, r), Tail<T>::load(z + i, r), x.tail(K, i, r)...), d + i, r);
+      store_first(chain<I>(load_first(dz + i, r), load_first(z + i, r), x.tail(K, i, r)...), d + i, r);
   }
 
   static Elementwise<T> entry() {

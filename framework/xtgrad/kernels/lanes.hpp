@@ -11,10 +11,10 @@ namespace xtgrad::kernels::XTGRAD_ISA {
 
 #define XTGRAD_INLINE [[gnu::always_inline]] inline
 
-#if defined(XTGRAD_AVX512)
-// xsimd 8.1 has none for this instruction set: it multiplies and then adds.
 using Floats = xsimd::batch<float, XTGRAD_ARCH>;
 using Doubles = xsimd::batch<double, XTGRAD_ARCH>;
+#if defined(XTGRAD_AVX512)
+// xsimd 8.1 has none for this instruction set: it multiplies and then adds.
 XTGRAD_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 XTGRAD_INLINE Doubles fma(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
 #endif
@@ -94,79 +94,90 @@ template <class T> struct Lanes {
   }
 };
 
+/// Which lanes are among the first r.
+template <class T> XTGRAD_INLINE typename Lanes<T>::Mask first(long r) {
+  constexpr T lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
+  return Lanes<T>(static_cast<T>(r)) > Lanes<T>::load(lane);
+}
+
 /// The last r < Lanes::size elements, as a register that is filled up with `padding`, so that they get the same bits as
 /// all others. What lies beyond them in memory is neither read nor written.
-template <class T> struct Tail {
 #if defined(XTGRAD_AVX512)
-  XTGRAD_INLINE static Lanes<float> load(const float* from, long r, float padding = 1) {
-    return Lanes<float>::Batch(_mm512_mask_loadu_ps(_mm512_set1_ps(padding), first16(r), from));
-  }
-  XTGRAD_INLINE static Lanes<double> load(const double* from, long r, double padding = 1) {
-    return Lanes<double>::Batch(_mm512_mask_loadu_pd(_mm512_set1_pd(padding), first8(r), from));
-  }
-  XTGRAD_INLINE static void store(const Lanes<float>& x, float* to, long r) {
-    _mm512_mask_storeu_ps(to, first16(r), x.v);
-  }
-  XTGRAD_INLINE static void store(const Lanes<double>& x, double* to, long r) {
-    _mm512_mask_storeu_pd(to, first8(r), x.v);
-  }
-  XTGRAD_INLINE static __mmask16 first16(long r) { return static_cast<__mmask16>((1U << r) - 1); }
-  XTGRAD_INLINE static __mmask8 first8(long r) { return static_cast<__mmask8>((1U << r) - 1); }
-#else
-  XTGRAD_INLINE static Lanes<T> load(const T* from, long r, T padding = T(1)) {
-    typename Lanes<T>::Values buffer;
-    for (long i = 0; i < Lanes<T>::size; ++i) buffer[i] = i < r ? from[i] : padding;
-    return Lanes<T>::load(buffer);
-  }
-  XTGRAD_INLINE static void store(const Lanes<T>& x, T* to, long r) {
-    typename Lanes<T>::Values buffer;
-    x.store(buffer);
-    for (long i = 0; i < r; ++i) to[i] = buffer[i];
-  }
-#endif
-};
-
-/// Lanes<double> from and to arrays of float or double; with a width, the last channels, too few for a register.
-XTGRAD_INLINE Lanes<double> load_double(const double* from) { return Lanes<double>::load(from); }
-XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to) { x.store(to); }
-XTGRAD_INLINE Lanes<double> load_double(const double* from, long width) { return Tail<double>::load(from, width); }
-XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to, long width) { Tail<double>::store(x, to, width); }
-
-#if defined(XTGRAD_AVX512)
-XTGRAD_INLINE Lanes<double> load_double(const float* from) {
-  return Lanes<double>::Batch(_mm512_cvtps_pd(_mm256_loadu_ps(from)));
+XTGRAD_INLINE Lanes<float> load_first(const float* from, long r, float padding = 1) {
+  return Floats(_mm512_mask_loadu_ps(_mm512_set1_ps(padding), static_cast<__mmask16>((1U << r) - 1), from));
 }
-XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) { _mm256_storeu_ps(to, _mm512_cvtpd_ps(x.v)); }
-XTGRAD_INLINE Lanes<double> load_double(const float* from, long width) {
-  return Lanes<double>::Batch(_mm512_cvtps_pd(_mm512_castps512_ps256(Tail<float>::load(from, width).v)));
+XTGRAD_INLINE Lanes<double> load_first(const double* from, long r, double padding = 1) {
+  return Doubles(_mm512_mask_loadu_pd(_mm512_set1_pd(padding), static_cast<__mmask8>((1U << r) - 1), from));
 }
-XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width) {
-  Tail<float>::store(Lanes<float>::Batch(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.v))), to, width);
+XTGRAD_INLINE void store_first(const Lanes<float>& x, float* to, long r) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1U << r) - 1), x.v);
+}
+XTGRAD_INLINE void store_first(const Lanes<double>& x, double* to, long r) {
+  _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1U << r) - 1), x.v);
 }
 #else
 #if defined(XTGRAD_AVX2)
-XTGRAD_INLINE Lanes<double> load_double(const float* from) {
-  return Lanes<double>::Batch(_mm256_cvtps_pd(_mm_loadu_ps(from)));
+XTGRAD_INLINE Lanes<float> load_first(const float* from, long r, float padding = 1) {
+  const __m256 there = first<float>(r);
+  return Floats(_mm256_blendv_ps(_mm256_set1_ps(padding), _mm256_maskload_ps(from, _mm256_castps_si256(there)), there));
 }
-XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) { _mm_storeu_ps(to, _mm256_cvtpd_ps(x.v)); }
+XTGRAD_INLINE Lanes<double> load_first(const double* from, long r, double padding = 1) {
+  const __m256d there = first<double>(r);
+  return Doubles(
+      _mm256_blendv_pd(_mm256_set1_pd(padding), _mm256_maskload_pd(from, _mm256_castpd_si256(there)), there));
+}
 #else
-XTGRAD_INLINE Lanes<double> load_double(const float* from) {
-  Lanes<double>::Values wide;
-  for (long i = 0; i < Lanes<double>::size; ++i) wide[i] = static_cast<double>(from[i]);
-  return Lanes<double>::load(wide);
-}
-XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) {
-  Lanes<double>::Values wide;
-  x.store(wide);
-  for (long i = 0; i < Lanes<double>::size; ++i) to[i] = static_cast<float>(wide[i]);
+template <class T> XTGRAD_INLINE Lanes<T> load_first(const T* from, long r, T padding = T(1)) {
+  typename Lanes<T>::Values buffer;
+  for (long i = 0; i < Lanes<T>::size; ++i) buffer[i] = i < r ? from[i] : padding;
+  return Lanes<T>::load(buffer);
 }
 #endif
-XTGRAD_INLINE Lanes<double> load_double(const float* from, long width) {
+// In pieces of half a register, a quarter, ...: processors of AMD without AVX-512 take long over a masked store.
+template <class T> XTGRAD_INLINE void store_first(const Lanes<T>& x, T* to, long r) {
+  typename Lanes<T>::Values buffer;
+  x.store(buffer);
+  const T* from = buffer;
+#pragma GCC unroll 4
+  for (long piece = Lanes<T>::size / 2; piece > 0; piece /= 2) {
+    if ((r & piece) == 0) continue;
+    __builtin_memcpy(to, from, static_cast<unsigned long>(piece) * sizeof(T));
+    to += piece;
+    from += piece;
+  }
+}
+#endif
+
+/// Lanes<double> from and to arrays of float or double; with a width, the last channels, too few for a register. lower()
+/// takes the lower half of a register of floats, and gives it.
+XTGRAD_INLINE Lanes<double> load_double(const double* from) { return Lanes<double>::load(from); }
+XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to) { x.store(to); }
+XTGRAD_INLINE Lanes<double> load_double(const double* from, long width) { return load_first(from, width); }
+XTGRAD_INLINE void store_double(const Lanes<double>& x, double* to, long width) { store_first(x, to, width); }
+
+#if defined(XTGRAD_AVX512)
+XTGRAD_INLINE Lanes<double> load_double(const float* from) { return Doubles(_mm512_cvtps_pd(_mm256_loadu_ps(from))); }
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) { _mm256_storeu_ps(to, _mm512_cvtpd_ps(x.v)); }
+XTGRAD_INLINE Doubles lower(Floats x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
+XTGRAD_INLINE Floats lower(Doubles x) { return _mm512_castps256_ps512(_mm512_cvtpd_ps(x)); }
+#elif defined(XTGRAD_AVX2)
+XTGRAD_INLINE Lanes<double> load_double(const float* from) { return Doubles(_mm256_cvtps_pd(_mm_loadu_ps(from))); }
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to) { _mm_storeu_ps(to, _mm256_cvtpd_ps(x.v)); }
+XTGRAD_INLINE Doubles lower(Floats x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
+XTGRAD_INLINE Floats lower(Doubles x) { return _mm256_castps128_ps256(_mm256_cvtpd_ps(x)); }
+#endif
+#if defined(XTGRAD_AVX512) || defined(XTGRAD_AVX2)
+XTGRAD_INLINE Lanes<double> load_double(const float* from, long width) { return lower(load_first(from, width).v); }
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width) {
+  store_first(Lanes<float>(lower(x.v)), to, width);
+}
+#else
+XTGRAD_INLINE Lanes<double> load_double(const float* from, long width = Lanes<double>::size) {
   Lanes<double>::Values wide;
   for (long i = 0; i < Lanes<double>::size; ++i) wide[i] = i < width ? static_cast<double>(from[i]) : 1.0;
   return Lanes<double>::load(wide);
 }
-XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width) {
+XTGRAD_INLINE void store_double(const Lanes<double>& x, float* to, long width = Lanes<double>::size) {
   Lanes<double>::Values wide;
   x.store(wide);
   for (long i = 0; i < width; ++i) to[i] = static_cast<float>(wide[i]);
@@ -183,14 +194,13 @@ struct Whole {
 };
 struct Part {
   long width;
-  template <class P> XTGRAD_INLINE Lanes<P> lanes(const P* from) const { return Tail<P>::load(from, width); }
-  template <class P> XTGRAD_INLINE void keep(const Lanes<P>& x, P* to) const { Tail<P>::store(x, to, width); }
+  template <class P> XTGRAD_INLINE Lanes<P> lanes(const P* from) const { return load_first(from, width); }
+  template <class P> XTGRAD_INLINE void keep(const Lanes<P>& x, P* to) const { store_first(x, to, width); }
   template <class P> XTGRAD_INLINE Lanes<double> load(const P* from) const { return load_double(from, width); }
   template <class P> XTGRAD_INLINE void store(const Lanes<double>& x, P* to) const { store_double(x, to, width); }
   /// x, and zeros for what is not there
   XTGRAD_INLINE Lanes<double> only(const Lanes<double>& x) const {
-    constexpr double lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    return where(Lanes<double>(static_cast<double>(width)) > Lanes<double>::load(lane), x, Lanes<double>(0));
+    return where(first<double>(width), x, Lanes<double>(0));
   }
 };
 

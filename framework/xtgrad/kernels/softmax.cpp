@@ -52,8 +52,7 @@ double softmax_cross_entropy(long N, long C, const T* logits, const std::int64_t
     const L shift{typename L::Batch(largest)};
     long c = 0;
     for (; c + L::size <= C; c += L::size) exp(L::load(logits + c) - shift).store(probabilities + c);
-    if (const long r = C - c; r > 0)
-      Tail<T>::store(exp(Tail<T>::load(logits + c, r, largest) - shift), probabilities + c, r);
+    if (const long r = C - c; r > 0) store_first(exp(load_first(logits + c, r, largest) - shift), probabilities + c, r);
 
     double sum = 0;
     for (c = 0; c < C; ++c) sum += static_cast<double>(probabilities[c]);

@@ -22,10 +22,11 @@ template <class T> struct Elementwise {
 };
 
 /// What batch normalisation knows about each channel of x (N, C, L), in double whatever T is:
-/// the mean is shift + offset, two terms because their sum may not fit into one double.
+/// the exact mean is mean + rest, two terms because their sum may not fit into one double. A difference of two T is exact
+/// in double, or as good as that; that of x to the nearest T cannot cancel.
 struct Channels {
-  const double* shift;    ///< (C) a value near the mean
-  const double* offset;   ///< (C) mean - shift
+  const double* mean;     ///< (C) the T nearest to it
+  const double* rest;     ///< (C) what that leaves out
   const double* inv_std;  ///< (C) 1 / sqrt(var + eps)
 };
 

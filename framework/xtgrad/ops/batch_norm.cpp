@@ -88,7 +88,7 @@ Tensor<T> batch_norm_dx(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor
 
 namespace {
 
-// K numbers for each channel, as the rows of a (K, C) array: (shift, offset, inv_std) where nothing else is said.
+// K numbers for each channel, as the rows of a (K, C) array: (mean, rest, inv_std) where nothing else is said.
 struct ChannelRows {
   memory::Buffer<double> values;
   std::size_t C;
@@ -150,36 +150,31 @@ template <class Body> ChannelRows sum_rows(const ChannelLayout& layout, const Bo
   return sums;
 }
 
-// Fills shift and offset of `stats`, and returns the moments.
+// Fills mean and rest of `stats`, and returns the moments.
 template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layout, ChannelRows& stats) {
   Moments moments{layout.m(), full_array<double>({layout.C}, 0), full_array<double>({layout.C}, 0)};
   if (layout.m() == 0) return moments;
   const double m = static_cast<double>(layout.m());
-  const auto sum_deviations = [&](const double* from) {
-    return sum_rows(layout, [&](kernels::Extent e, double* sum, double* squares) {
-      kernels::table<T>().batch_moments(e, x.data(), from, sum, squares);
+  double *const mean = moments.mean.data(), *const m2 = moments.m2.data();
+  // Fills them anew, from sums over x less what `stats` has for the mean.
+  const auto improve = [&] {
+    const ChannelRows sums = sum_rows(layout, [&](kernels::Extent e, double* sum, double* squares) {
+      kernels::table<T>().batch_moments(e, x.data(), stats.row(0), sum, squares);
     });
+    for (std::size_t c = 0; c < layout.C; ++c) {
+      if (std::isnan(m2[c])) continue;  // not finite: there is nothing to improve
+      const double from = stats.row(0)[c], sum = sums.row(0)[c], offset = sum / m;
+      mean[c] = from + offset;
+      m2[c] = std::max(sums.row(1)[c] - sum * offset, 0.0);  // NaN stays
+      stats.row(0)[c] = static_cast<double>(static_cast<T>(mean[c]));
+      stats.row(1)[c] = from - stats.row(0)[c] + offset;
+    }
   };
   for (std::size_t c = 0; c < layout.C; ++c) stats.row(0)[c] = static_cast<double>(x.data()[c * layout.L]);
-  const ChannelRows sums = sum_deviations(stats.row(0));
-  double *const mean = moments.mean.data(), *const m2 = moments.m2.data();
-  for (std::size_t c = 0; c < layout.C; ++c) {
-    const double sum = sums.row(0)[c], offset = sum / m;
-    stats.row(1)[c] = offset;
-    mean[c] = stats.row(0)[c] + offset;
-    m2[c] = std::max(sums.row(1)[c] - sum * offset, 0.0);  // NaN stays
-  }
+  improve();
   // For float that is exact enough. In double the sums may lose digits where the first value is far from the others: a
   // second pass takes the deviations from the mean itself, and corrects it (Chan, Golub and LeVeque 1983).
-  if constexpr (sizeof(T) == sizeof(double)) {
-    const ChannelRows again = sum_deviations(mean);
-    for (std::size_t c = 0; c < layout.C; ++c) {
-      const double rest = again.row(0)[c], by = std::isfinite(mean[c]) ? rest / m : 0;
-      m2[c] = again.row(1)[c] - rest * by;
-      stats.row(1)[c] = mean[c] - stats.row(0)[c] + by;
-      mean[c] += by;
-    }
-  }
+  if constexpr (sizeof(T) == sizeof(double)) improve();
   return moments;
 }
 

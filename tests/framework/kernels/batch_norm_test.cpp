@@ -67,16 +67,17 @@ kernels::Extent whole(std::integral auto m, std::integral auto C) {
 
 /// The channels' statistics, rounded to double.
 struct Statistics {
-  std::vector<double> shift, offset, inv_std;
+  std::vector<double> first, mean, rest, inv_std;
 
   template <class T> explicit Statistics(const Batch<T>& b) {
     for (std::size_t c = 0; c < b.C; ++c) {
-      shift.push_back(static_cast<double>(b.x[b.at(0, c)]));
-      offset.push_back(static_cast<double>(b.mu[c] - static_cast<Quad>(shift[c])));
+      first.push_back(static_cast<double>(b.x[b.at(0, c)]));
+      mean.push_back(static_cast<double>(static_cast<T>(b.mu[c])));
+      rest.push_back(static_cast<double>(b.mu[c] - static_cast<Quad>(mean[c])));
       inv_std.push_back(static_cast<double>(b.inv_std[c]));
     }
   }
-  kernels::Channels view() const { return {shift.data(), offset.data(), inv_std.data()}; }
+  kernels::Channels view() const { return {mean.data(), rest.data(), inv_std.data()}; }
 };
 
 template <class T> void expect_near(T got, Quad exact, Quad terms, const char* what) {
@@ -116,11 +117,11 @@ TYPED_TEST(BatchNormKernel, SumsOfDeviationsAreExactToDouble) {
   this->for_each_batch([](const auto& table, const auto& b) {
     const Statistics stats(b);
     std::vector<double> sum(b.C), squares(b.C);
-    table.batch_moments(b.whole(), b.x.data(), stats.shift.data(), sum.data(), squares.data());
+    table.batch_moments(b.whole(), b.x.data(), stats.first.data(), sum.data(), squares.data());
     for (std::size_t c = 0; c < b.C; ++c) {
       Quad exact = 0, size = 0, exact_squares = 0;
       for (std::size_t n = 0; n < b.m; ++n) {
-        const Quad d = static_cast<Quad>(b.x[b.at(n, c)]) - static_cast<Quad>(stats.shift[c]);
+        const Quad d = static_cast<Quad>(b.x[b.at(n, c)]) - static_cast<Quad>(stats.first[c]);
         exact += d;
         size += absolute(d);
         exact_squares += d * d;
@@ -265,12 +266,12 @@ TYPED_TEST(BatchNormKernel, AChannelHasTheSameBitsWhereverItStands) {
           x[n * C + at] = column[n];
           dy[n * C + at] = dcolumn[n];
         }
-        const std::vector<double> shift(C, 1.5), offset(C, 1.25), inv_std(C, 0.75);
-        const kernels::Channels stats{shift.data(), offset.data(), inv_std.data()};
+        const std::vector<double> mean(C, 3), rest(C, 0x1p-25), inv_std(C, 0.75);
+        const kernels::Channels stats{mean.data(), rest.data(), inv_std.data()};
         std::vector<double> sums[4];
         for (auto& sum : sums) sum.resize(C);
         std::vector<T> dx(m * C), mine;
-        table.batch_moments(whole(m, C), x.data(), shift.data(), sums[0].data(), sums[1].data());
+        table.batch_moments(whole(m, C), x.data(), mean.data(), sums[0].data(), sums[1].data());
         table.batch_norm_sums(whole(m, C), x.data(), dy.data(), stats, sums[2].data(), sums[3].data());
         table.batch_norm_dx(whole(m, C), x.data(), dy.data(), stats, nullptr, sums[2].data(), sums[3].data(),
                             dx.data());
@@ -296,7 +297,7 @@ TYPED_TEST(BatchNormKernel, PartsOfTheRowsAreThoseOfTheWhole) {
       for (const kernels::Extent& e : parts) {
         std::vector<double> mine(4 * b.C);
         const auto sum = [&](std::size_t i) { return mine.data() + i * b.C; };
-        table.batch_moments(e, b.x.data(), stats.shift.data(), sum(0), sum(1));
+        table.batch_moments(e, b.x.data(), stats.first.data(), sum(0), sum(1));
         table.batch_norm_sums(e, b.x.data(), b.dy.data(), stats.view(), sum(2), sum(3));
         std::transform(sums.begin(), sums.end(), mine.begin(), sums.begin(), std::plus<>());
         table.batch_norm(e, b.x.data(), stats.view(), b.gamma.data(), b.beta.data(), maps.data());
