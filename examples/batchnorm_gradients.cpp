@@ -178,7 +178,7 @@ int main(int argc, char** argv) {
   Options o;
   app.add_option("--batch-size", o.batch_size, "rows in the batch")->check(kit::whole(3, 1437))->capture_default_str();
   app.add_option("--eps", o.eps, "added to the variance; with 0 the laws hold exactly")
-      ->check(kit::between(0, 1e6))
+      ->check(kit::between(0, 100))
       ->capture_default_str();
   o.add_to(app);
   return kit::run_main(app, argc, argv, [&] { run(o); });

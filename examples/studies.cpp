@@ -24,6 +24,7 @@
 #include <vector>
 #include <xtgrad/checkpoint/atomic_file.hpp>
 
+#include "kit/interrupt.hpp"
 #include "kit/options.hpp"
 #include "kit/process.hpp"
 #include "kit/progress.hpp"
@@ -149,7 +150,8 @@ kit::Claim parse(const nlohmann::json& line) {
           number("tolerance"), {number("measured"), number("standard_error")}};
 }
 
-void run(const Options& o) {
+void run(const Options& o) try {
+  kit::catch_interrupts();                                    // the studies are told, and nothing of theirs stays
   if (!o.json.empty()) OpenFile(o.json, O_WRONLY | O_CREAT);  // the results before stay until there are new ones
   const auto start = std::chrono::steady_clock::now();
   const auto results = run_all(o);
@@ -176,6 +178,9 @@ void run(const Options& o) {
   fmt::print("{}\n{} claims of {} studies in {:.0f} s: {} reproduce, {} do not, {} are inconclusive\n", table.text(),
              claims, results.size(), std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
              verdicts["reproduces"], verdicts["does not reproduce"], verdicts["inconclusive"]);
+} catch (const std::exception&) {
+  if (kit::interrupted() != 0) std::exit(128 + kit::interrupted());
+  throw;
 }
 
 }  // namespace

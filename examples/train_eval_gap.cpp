@@ -107,6 +107,9 @@ Remainders remainders(const Look& look) {
   return r;
 }
 
+// What may be left at least: the running means, 0 but for rounding, are some 1e-17.
+constexpr double kLeast = 1e-11;
+
 // Each layer normalises with the biased variance in train mode and with the unbiased one in eval mode: what is left of the
 // values after each of them, eval mode to train mode.
 std::vector<double> shrink(const Options& o, std::uint64_t seed) {
@@ -132,6 +135,11 @@ std::vector<double> shrink(const Options& o, std::uint64_t seed) {
 }
 
 void run(const Options& o) {
+  const double m = static_cast<double>(o.batch_size), most = std::floor(2 * std::log(kLeast) / std::log((m - 1) / m));
+  if (static_cast<double>(o.layers) > most)
+    throw CLI::ValidationError(
+        "--layers", fmt::format("{} layers leave less of batches of {} than rounding does; at most {}", o.layers,
+                                o.batch_size, most));
   kit::Study study("train_eval_gap", o);
   Remainders worst;
   for (std::uint64_t seed = o.seed; seed < o.seed + o.seeds; ++seed) {
@@ -145,7 +153,6 @@ void run(const Options& o) {
   study.exact("scale of Bessel's part, sqrt((m-1)/m) less measured, relative", 0, worst.Bessel, 1e-9);
   study.near("scale of any part, predicted less measured, relative", 0, worst.scale, 1e-4);
 
-  const double m = static_cast<double>(o.batch_size);
   std::vector<double> depth, predicted;
   for (std::size_t i = 1; i <= o.layers; ++i) {
     depth.push_back(static_cast<double>(i));
@@ -169,7 +176,7 @@ int main(int argc, char** argv) {
   Options o;
   app.add_option("--layers", o.layers, "of the chain")->check(kit::whole(1, 1000))->capture_default_str();
   app.add_option("--batch-size", o.batch_size, "of the network and of the chain")
-      ->check(kit::whole(3, 700))
+      ->check(kit::whole(4, 700))
       ->capture_default_str();
   app.add_option("--epochs", o.epochs, "of the network")->check(kit::whole())->capture_default_str();
   app.add_option("--lr", o.lr, "learning rate")->check(kit::positive())->capture_default_str();

@@ -5,9 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
+#include <utility>
+
+#include "interrupt.hpp"
 
 namespace kit {
 
@@ -29,7 +34,9 @@ int run_process(const std::vector<std::string>& command, int in, int out, int er
         fmt::format("{} cannot be started: {}", command[0], std::generic_category().message(error)));
 
   int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+  for (bool told = false; waitpid(child, &status, WNOHANG) == 0;
+       std::this_thread::sleep_for(std::chrono::milliseconds(5)))
+    if (interrupted() != 0 && !std::exchange(told, true)) kill(child, interrupted());
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
