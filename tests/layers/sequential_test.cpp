@@ -66,6 +66,12 @@ TEST(Sequential, HoldsAUsersModule) {
   EXPECT_EQ(net(Tensor<>::zeros({3, 64})).shape(), (Shape{3, 2}));
 }
 
+TEST(Sequential, TakesNoNullPointer) {
+  Sequential net{Relu()};
+  EXPECT_THROW(net.add(std::unique_ptr<Module<float>>()), std::invalid_argument);
+  EXPECT_EQ(net.size(), 1U);
+}
+
 TEST(Sequential, GivesItsModulesByType) {
   Sequential net{Linear(2, 3), BatchNorm1d(3)};
   EXPECT_EQ(net.get<BatchNorm1d<>>(1).num_batches_tracked(), 0);

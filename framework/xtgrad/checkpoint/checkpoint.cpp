@@ -66,6 +66,8 @@ void detail::load_checkpoint(const std::vector<StateEntry<T>>& model, const Trai
   check_file(text(kOptimizer) == name_of(training.optimizer), file.file(), "its optimizer is {}, now it is {}",
              text(kOptimizer), name_of(training.optimizer));
   load_state(places_of(model, training), file);
+  if (training.schedule != nullptr && training.optimizer == nullptr)  // the rates are not in the file
+    training.schedule->load_state_dict(training.schedule->state_dict());
   if (training.loader != nullptr) training.loader->resume();
   if (text(kKernels) != kernels_here())
     warn_once(fmt::format("{}: it was written with kernels for {}, these are for {}: the last bits may differ",

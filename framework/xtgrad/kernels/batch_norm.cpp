@@ -35,7 +35,6 @@ struct alignas(64) Slice {
   }
   XTGRAD_INLINE D operator()(Across channels) const { return D::load(at + channels.c); }
   XTGRAD_INLINE D operator()(Along channel) const { return D(at[channel.c]); }
-  XTGRAD_INLINE double operator[](long c) const { return at[c]; }
 };
 
 XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
@@ -103,9 +102,12 @@ template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double*
   });
 }
 
+// Where the rows of e begin, from channel c0 on.
+template <class T> XTGRAD_INLINE T* begin(T* array, Extent e, long c0) { return array + (e.first * e.C + c0) * e.L; }
+
 // to = value(registers, position, channels) for every row.
 template <class T, class Value> XTGRAD_INLINE void map(Extent e, long c0, long width, T* array, const Value& value) {
-  T* const to = array + (e.first * e.C + c0) * e.L;
+  T* const to = begin(array, e, c0);
   const auto put = [&](auto registers, long position, auto channels) __attribute__((always_inline)) {
     registers.store(value(registers, position, channels), to + position);
   };
@@ -120,26 +122,16 @@ template <class T, class Value> XTGRAD_INLINE void map(Extent e, long c0, long w
   });
 }
 
-// The rows of e, from channel c0 on, by position.
-template <class T> struct Rows {
-  const T* x;
-
-  XTGRAD_INLINE Rows(const T* array, Extent e, long c0) : x(array + (e.first * e.C + c0) * e.L) {}
-  template <class Registers> XTGRAD_INLINE D operator()(Registers registers, long position) const {
-    return registers.load(x + position);
-  }
-};
-
 // x less one number for each channel.
 template <class T> struct Centred {
-  Rows<T> x;
+  const T* x;
   Slice origin;
 
   template <class Value>
   XTGRAD_INLINE Centred(const T* array, Extent e, long c0, long width, Value value)
-      : x(array, e, c0), origin(width, value) {}
+      : x(begin(array, e, c0)), origin(width, value) {}
   template <class Registers, class Lane> XTGRAD_INLINE D operator()(Registers registers, long position, Lane c) const {
-    return x(registers, position) - origin(c);
+    return registers.load(x + position) - origin(c);
   }
 };
 
@@ -171,11 +163,12 @@ template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T
   for_each_slice(e, [=](long c0, long width) {
     const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
     // An infinite gamma would make a constant of its own outweigh x: there the mean is rounded.
-    const auto infinite = [&](long c) { return !std::isfinite(scale[c]); };
+    const auto infinite = [&](long c) { return !std::isfinite(scale.at[c]); };
     const Centred<T> centred(x, e, c0, width,
                              [&](long c) { return stats.mean[c0 + c] + (infinite(c) ? stats.rest[c0 + c] : 0); });
-    const Slice bias(
-        width, [&](long c) { return value_or(beta, c0 + c, 0) - (infinite(c) ? 0 : stats.rest[c0 + c] * scale[c]); });
+    const Slice bias(width, [&](long c) {
+      return value_or(beta, c0 + c, 0) - (infinite(c) ? 0 : stats.rest[c0 + c] * scale.at[c]);
+    });
     map(e, c0, width, y,
         [&](auto registers, long p, auto c) { return fma(centred(registers, p, c), scale(c), bias(c)); });
   });
@@ -185,10 +178,10 @@ template <class T>
 void batch_norm_sums(Extent e, const T* x, const T* dy, Channels stats, double* sum_dy, double* sum_dy_xhat) {
   for_each_slice(e, [=](long c0, long width) {
     const Centred<T> centred(x, e, c0, width, of(stats.mean, c0));
-    const Rows<T> rows(dy, e, c0);
+    const T* const rows = begin(dy, e, c0);
     double *const plain = sum_dy + c0, *const weighted = sum_dy_xhat + c0;
     sum_pairs(e, width, plain, weighted, [&](auto registers, long p, auto c, D& u, D& v) {
-      u = rows(registers, p);
+      u = registers.load(rows + p);
       v = centred(registers, p, c);
     });
     for (long c = 0; c < width; ++c)
@@ -202,15 +195,15 @@ void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* g
   const double count = static_cast<double>(e.N * e.L);
   for_each_slice(e, [=](long c0, long width) {
     const Centred<T> centred(x, e, c0, width, of(stats.mean, c0));
-    const Rows<T> rows(dy, e, c0);
+    const T* const rows = begin(dy, e, c0);
     const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });
     // xhat * mean(dy * xhat) = (x - mean) * inv_std * mean(dy * xhat)
     const Slice of_x(width,
-                     [&](long c) { return -scale[c] * (stats.inv_std[c0 + c] * (sum_dy_xhat[c0 + c] / count)); });
-    const Slice constant(width,
-                         [&](long c) { return -scale[c] * (sum_dy[c0 + c] / count) - stats.rest[c0 + c] * of_x[c]; });
+                     [&](long c) { return -scale.at[c] * (stats.inv_std[c0 + c] * (sum_dy_xhat[c0 + c] / count)); });
+    const Slice constant(
+        width, [&](long c) { return -scale.at[c] * (sum_dy[c0 + c] / count) - stats.rest[c0 + c] * of_x.at[c]; });
     map(e, c0, width, dx, [&](auto registers, long p, auto c) {
-      return fma(rows(registers, p), scale(c), fma(centred(registers, p, c), of_x(c), constant(c)));
+      return fma(registers.load(rows + p), scale(c), fma(centred(registers, p, c), of_x(c), constant(c)));
     });
   });
 }
@@ -221,7 +214,7 @@ void batch_norm_ddx(Extent e, const T* x, const T* dy, const T* ggx, Channels st
     const Centred<T> centred(x, e, c0, width, of(stats.mean, c0)), dy_centred(dy, e, c0, width, of(k.mean_dy, c0)),
         ggx_centred(ggx, e, c0, width, of(k.mean_ggx, c0));
     const Slice of_x(width, of(k.x, c0)), of_dy(width, of(k.dy, c0)), of_ggx(width, of(k.ggx, c0));
-    const Slice constant(width, [&](long c) { return -stats.rest[c0 + c] * of_x[c]; });
+    const Slice constant(width, [&](long c) { return -stats.rest[c0 + c] * of_x.at[c]; });
     map(e, c0, width, d, [&](auto registers, long p, auto c) {
       const D of_gradients = fma(dy_centred(registers, p, c), of_dy(c), ggx_centred(registers, p, c) * of_ggx(c));
       return fma(centred(registers, p, c), of_x(c), of_gradients + constant(c));

@@ -46,12 +46,11 @@ void check_options(const RMSpropOptions& o) {
 
 template <class T, class Loop> void for_blocks(OptimizerSlot<T>& slot, const Loop& loop) {
   constexpr long kBlock = 1 << 15;
-  Tensor<T>& w = slot.parameter;
-  T* const values = w.mutable_value().data();
-  const T* const gradient = w.grad().data();
+  T* const values = slot.parameter.mutable_value().data();
+  const T* const gradient = slot.parameter.grad().data();
   T* state[2] = {};
   for (std::size_t i = 0; i < slot.arrays.size(); ++i) state[i] = slot.arrays[i].mutable_value().data();
-  parallel_for(static_cast<long>(w.size()), kBlock, [&](long first, long last) {
+  parallel_for(static_cast<long>(slot.parameter.size()), kBlock, [&](long first, long last) {
     const auto from = [first](T* array) { return array == nullptr ? nullptr : array + first; };
     loop(last - first, values + first, gradient + first, from(state[0]), from(state[1]));
   });

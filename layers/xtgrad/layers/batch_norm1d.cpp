@@ -36,8 +36,7 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
          x.shape().size() == 3 && x.shape()[2] == C_
              ? "; if it is (N, L, C), exchange its last two axes with transpose(x)"
              : "");
-  if (layout.m() == 1 && (statistics_ == Statistics::batch || update_))
-    fail(
+  check(layout.m() != 1 || (statistics_ == Statistics::running && !update_),
         "BatchNorm1d: needs more than one value per channel with batch statistics, got input {}; "
         "in a loader, use drop_last or min_batch = 2",
         x.shape());
@@ -47,22 +46,27 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
     if (update_) commit(channel_moments(x));
     return y;
   }
-  if (const std::size_t v = options_.virtual_batch; v > 0 && layout.N / 2 >= v) {
-    std::vector<Tensor<T>> groups;
-    for (std::size_t first = 0, last; first < layout.N; first = last) {
-      last = layout.N - first < 2 * v ? layout.N : first + v;
-      groups.push_back(forward(slice(x, 0, first, last)));
-    }
-    return concat(groups, 0);
+  const std::size_t v = options_.virtual_batch, rows = v > 0 && layout.N / 2 >= v ? v : layout.N;  // of a group
+  if (rows * layout.L == 2 && x.requires_grad() && grad_enabled())
+    warn_once(fmt::format(
+        "BatchNorm1d: two values per channel: xhat is +-1 whatever they are, and no gradient gets "
+        "through to the input, but for spikes where the two are within sqrt(eps) of each other; got input {}",
+        x.shape()));
+  if (rows == layout.N) {
+    BatchNormResult<T> result = batch_norm(x, gamma_, beta_, options_.eps);
+    if (update_) commit(result.batch);
+    return std::move(result.y);
   }
-  BatchNormResult<T> result = batch_norm(x, gamma_, beta_, options_.eps);
-  if (layout.m() == 2 && x.requires_grad() && result.y.requires_grad())
-    warn_once(
-        fmt::format("BatchNorm1d: two values per channel: xhat is +-1 whatever they are, and no gradient gets through "
-                    "to the input, but for spikes where the two are within sqrt(eps) of each other; got input {}",
-                    x.shape()));
-  if (update_) commit(result.batch);
-  return std::move(result.y);
+  std::vector<BatchNormResult<T>> groups;
+  std::vector<Tensor<T>> outputs;
+  for (std::size_t first = 0, last; first < layout.N; first = last) {
+    last = layout.N - first < 2 * rows ? layout.N : first + rows;
+    groups.push_back(batch_norm(slice(x, 0, first, last), gamma_, beta_, options_.eps));
+    outputs.push_back(groups.back().y);
+  }
+  Tensor<T> y = concat(outputs, 0);
+  for (std::size_t i = 0; update_ && i < groups.size(); ++i) commit(groups[i].batch);
+  return y;
 }
 
 template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {

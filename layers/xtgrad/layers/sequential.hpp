@@ -29,9 +29,10 @@ template <class T = float, int Depth = 0> class Sequential final : public Layer<
     (add(std::move(modules)), ...);
   }
 
-  /// Appends a module.
+  /// Appends a module. Throws if there is none.
   template <ModuleOf<T> M> void add(M&& module) { add(std::make_unique<M>(std::move(module))); }
   void add(std::unique_ptr<Module<T>> module) {
+    check(module != nullptr, "Sequential: there is no module to add");
     modules_.push_back(std::move(module));
     this->unlabel();
   }

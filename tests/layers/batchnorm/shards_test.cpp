@@ -94,6 +94,21 @@ TEST(VirtualBatch, HasTheGradientOfItsGroups) {
     }
 }
 
+TEST(VirtualBatch, CommitsNoGroupWhereAnotherFails) {
+  Tensor<double> x = Generator(5).normal<double>({8, 3});
+  x.mutable_value()(5, 1) = std::nan("");
+  BatchNorm1d<double> ghost(3, {.virtual_batch = 4});
+  {
+    const Anomaly anomaly;
+    EXPECT_THROW(ghost(x), std::runtime_error);
+  }
+  EXPECT_EQ(ghost.num_batches_tracked(), 0);
+  EXPECT_EQ(values(ghost.running_mean()), std::vector<double>(3));
+  ghost(x);  // the group without NaN counts
+  EXPECT_EQ(ghost.num_batches_tracked(), 1);
+  EXPECT_EQ(ghost.skipped_batches(), 1);
+}
+
 TEST(VirtualBatch, DividesNothingInEvalOrBelowTwoGroups) {
   const Tensor<double> x = Generator(5).normal<double>({7, 3});
   BatchNorm1d<double> ghost(3, {.virtual_batch = 4}), plain(3);

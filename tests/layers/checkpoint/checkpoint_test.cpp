@@ -71,6 +71,19 @@ TEST(Checkpoint, GoesOnAsIfNothingHadHappened) {
   }
 }
 
+TEST(Checkpoint, WithAScheduleAloneSetsTheRates) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("run.safetensors");
+  Linear net(2, 1);
+  SGD first(net.parameters(), {.lr = 1}), second(net.parameters(), {.lr = 1});
+  Scheduler before(first, step_decay(1, 0.5)), after(second, step_decay(1, 0.5));
+  before.step();
+  before.step();
+  save_checkpoint(path, net, {.schedule = &before});
+  load_checkpoint(path, net, {.schedule = &after});
+  EXPECT_EQ(second.lr(), 0.25);
+}
+
 TEST(Checkpoint, KeepsTheOneBefore) {
   const TemporaryFolder folder;
   const std::string path = folder.path("run.safetensors");
