@@ -74,6 +74,22 @@ struct OpenFile {
   OpenFile& operator=(const OpenFile&) = delete;
 };
 
+// Where results are to be written: tried at once. What is there stays until there are new ones; if none come, an empty file
+// that was not there before is removed.
+struct Place {
+  fs::path file;
+  bool is_new;
+  explicit Place(const fs::path& name) : file(name), is_new(!name.empty() && !fs::exists(name)) {
+    if (!file.empty()) OpenFile(file, O_WRONLY | O_CREAT);
+  }
+  ~Place() {
+    std::error_code ignored;
+    if (is_new && fs::is_empty(file, ignored)) fs::remove(file, ignored);
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+};
+
 std::vector<std::string> names() {
   std::istringstream list(XTGRAD_STUDIES);
   return {std::istream_iterator<std::string>(list), {}};
@@ -100,7 +116,7 @@ Result run_study(const std::string& name, const Options& o, const fs::path& fold
   if (!o.plots.empty()) command.insert(command.end(), {"--plot", (fs::path(o.plots) / (name + ".png")).string()});
 
   const OpenFile in("/dev/null", O_RDONLY), out(output, O_WRONLY | O_CREAT), err(errors, O_WRONLY | O_CREAT);
-  const int status = kit::run_process(command, in.descriptor, out.descriptor, err.descriptor);
+  const int status = kit::run_process(command, in.descriptor, out.descriptor, err.descriptor, true);
   const std::string said = content(errors);
   if (status > 128) throw std::runtime_error(fmt::format("{}: ended by signal {}", name, status - 128));
   if (status != 0)
@@ -151,8 +167,8 @@ kit::Claim parse(const nlohmann::json& line) {
 }
 
 void run(const Options& o) try {
-  kit::catch_interrupts();                                    // the studies are told, and nothing of theirs stays
-  if (!o.json.empty()) OpenFile(o.json, O_WRONLY | O_CREAT);  // the results before stay until there are new ones
+  kit::catch_interrupts();  // the studies are told, and their folder is removed
+  const Place place(o.json);
   const auto start = std::chrono::steady_clock::now();
   const auto results = run_all(o);
 

@@ -1,9 +1,10 @@
-// Ctrl-C, and the signal by which a system asks a program to end, as a question that a training loop can ask.
+// Ctrl-C, and the signals by which a system or a terminal that closes asks a program to end, as a question that a training
+// loop can ask.
 #pragma once
 
 namespace kit {
 
-/// From here on SIGINT and SIGTERM do not end the program: the first is noted, a second one ends it.
+/// From here on SIGINT, SIGTERM and SIGHUP do not end the program: the first is noted, a second one ends it.
 void catch_interrupts();
 
 /// The signal that came, or 0.

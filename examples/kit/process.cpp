@@ -16,7 +16,7 @@
 
 namespace kit {
 
-int run_process(const std::vector<std::string>& command, int in, int out, int err) {
+int run_process(const std::vector<std::string>& command, int in, int out, int err, bool hand_on) {
   std::vector<char*> arguments;
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -36,7 +36,7 @@ int run_process(const std::vector<std::string>& command, int in, int out, int er
   int status = 0;
   for (bool told = false; waitpid(child, &status, WNOHANG) == 0;
        std::this_thread::sleep_for(std::chrono::milliseconds(5)))
-    if (interrupted() != 0 && !std::exchange(told, true)) kill(child, interrupted());
+    if (hand_on && interrupted() != 0 && !std::exchange(told, true)) kill(child, interrupted());
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

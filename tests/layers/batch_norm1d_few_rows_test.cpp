@@ -138,6 +138,14 @@ TEST(BatchNorm1dEdge, TwoValuesPerChannelWarnOnce) {
             "to the input, but for spikes where the two are within sqrt(eps) of each other; got input (2, 101)");
 }
 
+TEST(BatchNorm1dEdge, GroupsOfTwoRowsWarnToo) {
+  const oracle::Warnings warnings;
+  BatchNorm1d bn(105, {.virtual_batch = 2});
+  bn(trained(Generator(1).normal<float>({8, 105})));
+  ASSERT_EQ(warnings.texts.size(), 1U);
+  EXPECT_TRUE(warnings.texts[0].ends_with("got input (8, 105) in groups of 2 rows"));
+}
+
 TEST(BatchNorm1dEdge, OneRowOfTwoPositionsWarnsToo) {
   const oracle::Warnings warnings;
   BatchNorm1d bn(102);

@@ -34,7 +34,8 @@ void save_checkpoint(const std::filesystem::path& path, M& model,
 
 /// Takes everything over; the loader goes on with the batch that would have come next. Throws std::runtime_error, with
 /// nothing changed, if the file is damaged or is no checkpoint, or if anything is missing, unexpected or mismatched.
-/// Warns if it comes from a processor with other kernels, where the last bits may differ.
+/// A schedule without its optimizer sets the rates. Warns if it comes from a processor with other kernels, where the last
+/// bits may differ.
 template <class M>
 void load_checkpoint(const std::filesystem::path& path, M& model,
                      const Training<typename M::value_type>& training = {});

@@ -157,8 +157,8 @@ template <class T> void batch_moments(Extent e, const T* x, const double* shift,
   });
 }
 
-// The kernels below take x less stats.mean, and leave stats.rest to constants of the channel: beside a difference that is
-// not 0 it is at most half as large, and where the difference is 0 nothing of it is lost.
+// The kernels below take x less stats.mean, and leave stats.rest to constants of the channel: where the two cancel it is at
+// most half of a difference that is not 0, and where the difference is 0 nothing of it is lost.
 template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T* gamma, const T* beta, T* y) {
   for_each_slice(e, [=](long c0, long width) {
     const Slice scale(width, [=](long c) { return stats.inv_std[c0 + c] * value_or(gamma, c0 + c, 1); });

@@ -97,6 +97,7 @@ template <class T> struct Lanes {
 /// Which lanes are among the first r.
 template <class T> XTGRAD_INLINE typename Lanes<T>::Mask first(long r) {
   constexpr T lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
+  static_assert(Lanes<T>::size <= 8);
   return Lanes<T>(static_cast<T>(r)) > Lanes<T>::load(lane);
 }
 

@@ -162,7 +162,7 @@ template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layo
       kernels::table<T>().batch_moments(e, x.data(), stats.row(0), sum, squares);
     });
     for (std::size_t c = 0; c < layout.C; ++c) {
-      if (std::isnan(m2[c])) continue;  // not finite: there is nothing to improve
+      if (!std::isfinite(mean[c])) continue;  // there is nothing to improve
       const double from = stats.row(0)[c], sum = sums.row(0)[c], offset = sum / m;
       mean[c] = from + offset;
       m2[c] = std::max(sums.row(1)[c] - sum * offset, 0.0);  // NaN stays

@@ -50,8 +50,8 @@ template <class T> Tensor<T> BatchNorm1d<T>::forward(const Tensor<T>& x) {
   if (rows * layout.L == 2 && x.requires_grad() && grad_enabled())
     warn_once(fmt::format(
         "BatchNorm1d: two values per channel: xhat is +-1 whatever they are, and no gradient gets "
-        "through to the input, but for spikes where the two are within sqrt(eps) of each other; got input {}",
-        x.shape()));
+        "through to the input, but for spikes where the two are within sqrt(eps) of each other; got input {}{}",
+        x.shape(), rows == layout.N ? "" : " in groups of 2 rows"));
   if (rows == layout.N) {
     BatchNormResult<T> result = batch_norm(x, gamma_, beta_, options_.eps);
     if (update_) commit(result.batch);

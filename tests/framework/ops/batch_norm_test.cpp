@@ -107,6 +107,17 @@ TEST(BatchNorm, AVarianceBeyondDoubleIsNotTakenForNone) {
   }
 }
 
+TEST(BatchNorm, AnOutlierWhoseSquareIsBeyondDoubleMayComeFirst) {
+  constexpr std::size_t m = 1000;  // xhat of one value that is not like the others: sqrt(m - 1), and -1 / sqrt(m - 1)
+  for (const std::size_t at : {0U, 1U}) {
+    Array<double> x = full_array<double>({m, 1}, 0);
+    x(at, 0) = 1e153;
+    const Double y = batch_norm<double>(Double(std::move(x)), {}, {}, 1e-5).y;
+    for (std::size_t n = 0; n < m; ++n)
+      EXPECT_NEAR(y.value()(n, 0), n == at ? std::sqrt(999) : -1 / std::sqrt(999), 1e-13) << n << ", " << at;
+  }
+}
+
 TEST(BatchNorm, WithRunningStatisticsIsAnAffineMap) {
   const Double x = variable(Double{{1, 2}, {3, 4}}), gamma = variable(Double{2, 3}), beta = variable(Double{5, 7});
   Array<double> mu = empty_array<double>({2}), var = empty_array<double>({2});
