@@ -33,7 +33,7 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
   if (M == 0 || N == 0) return;
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
-  const bool own = K > 0 && kernels::table<T>().matmul_pays(b == Op::transposed, M, N, K);
+  const bool own = K > 0 && kernels::table<T>().matmul_pays(a == Op::transposed, b == Op::transposed, M, N, K);
   if (!own && (bias != nullptr || K == 0))
     for (long i = 0; i < M; ++i) bias == nullptr ? std::fill_n(C + i * N, N, T(0)) : std::copy_n(bias, N, C + i * N);
   if (K == 0) return;

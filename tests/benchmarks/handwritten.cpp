@@ -121,7 +121,8 @@ void product(const Member& member, CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, long M,
   const float* const left = A + first * (a == CblasNoTrans ? lda : 1);
   float* const to = C + first * ldc;
   const long rows = last - first;
-  if (rows * N * K > 1 << 20 && xtgrad::kernels::table<float>().matmul_pays(b == CblasTrans, rows, N, K))
+  if (rows * N * K > 1 << 20 &&
+      xtgrad::kernels::table<float>().matmul_pays(a == CblasTrans, b == CblasTrans, rows, N, K))
     xtgrad::kernels::table<float>().matmul(a == CblasTrans, b == CblasTrans, rows, N, K, left, lda, B, ldb, nullptr, to,
                                            ldc);
   else

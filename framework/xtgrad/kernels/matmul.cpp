@@ -150,15 +150,16 @@ void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T*
     }
 }
 
-template <class T> bool matmul_pays(bool transpose_b, long M, long N, long K) {
+template <class T> bool matmul_pays(bool transpose_a, bool transpose_b, long M, long N, long K) {
   const long work = M * N * K;
   if (work > kLarge) return false;
   // All of B is transposed for the few rows.
   if (transpose_b) return M >= 8 || work <= 1 << 14;
-  // OpenBLAS has kernels of its own for up to a million multiply-adds. They lose less to a last register with few columns.
+  // Up to a million multiply-adds OpenBLAS loses less to a last register with few columns: with AVX-512 it has kernels of its
+  // own for them, otherwise where A is transposed.
   constexpr long size = Lanes<T>::size;
   const long idle = (N + size - 1) / size * size - N;
-  return 10 * idle <= N || work > 1'000'000;
+  return 10 * idle <= N || work > 1'000'000 || (kCopied > 0 && !transpose_a);
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ template <class T> struct Table {
   void (*matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
                  const T* bias, T* C, long ldc);
   /// Whether that is faster than OpenBLAS: as measured, on processors that have these instructions.
-  bool (*matmul_pays)(bool transpose_b, long M, long N, long K);
+  bool (*matmul_pays)(bool transpose_a, bool transpose_b, long M, long N, long K);
 
   /// sum = sum(d), squares = sum(d^2) of d = x - shift over the rows, each (C), which the caller sets to 0
   void (*batch_moments)(Extent e, const T* x, const double* shift, double* sum, double* squares);
