@@ -72,7 +72,7 @@ template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double*
         const long i = c + k * D::size;
         D u, v;
         term(registers, (first + n) * e.C + i, Across{i}, u, v);
-        sum_a[k] = sum_a[k] + u;
+        sum_a[k] = fma(u, D(1), sum_a[k]);  // the adders are busy with differences and conversions
         sum_b[k] = fma(u, v, sum_b[k]);
       }
     };
