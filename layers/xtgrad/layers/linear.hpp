@@ -1,7 +1,9 @@
 // Linear: y = x W^T + b.
 #pragma once
 
+#include "xtgrad/init.hpp"
 #include "xtgrad/layers/module.hpp"
+#include "xtgrad/ops/matmul.hpp"
 
 namespace xtgrad {
 
@@ -15,7 +17,16 @@ struct LinearOptions {
 template <class T = float> class Linear final : public Layer<Linear<T>, T> {
  public:
   /// Throws if I or O is 0.
-  Linear(std::size_t inputs, std::size_t outputs, LinearOptions options = {});
+  Linear(std::size_t inputs, std::size_t outputs, LinearOptions options = {}) {
+    check(inputs > 0 && outputs > 0, "Linear: {} inputs and {} outputs, expected at least one of each", inputs,
+          outputs);
+    const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+    weight_ = Tensor<T>::zeros({outputs, inputs}).requires_grad(true);
+    init::uniform(weight_, bound);
+    if (!options.bias) return;
+    bias_ = Tensor<T>::zeros({outputs}).requires_grad(true);
+    init::uniform(bias_, bound);
+  }
 
   /// (O, I)
   Tensor<T>& weight() noexcept { return weight_; }
@@ -23,9 +34,14 @@ template <class T = float> class Linear final : public Layer<Linear<T>, T> {
   Tensor<T>& bias() noexcept { return bias_; }
 
   /// Throws unless x is (N, I).
-  Tensor<T> forward(const Tensor<T>& x) override;
-  void visit(Visitor<T>& v) override;
-  std::string name() const override;
+  Tensor<T> forward(const Tensor<T>& x) override { return linear(x, weight_, bias_); }
+  void visit(Visitor<T>& v) override {
+    v.parameter("weight", weight_);
+    v.parameter("bias", bias_);
+  }
+  std::string name() const override {
+    return fmt::format("Linear({}, {}{})", weight_.shape()[1], weight_.shape()[0], bias_.defined() ? "" : ", no bias");
+  }
   template <class U> Linear<U> rebuilt() const {
     return {weight_.shape()[1], weight_.shape()[0], {.bias = bias_.defined()}};
   }
@@ -33,8 +49,5 @@ template <class T = float> class Linear final : public Layer<Linear<T>, T> {
  private:
   Tensor<T> weight_, bias_;
 };
-
-extern template class Linear<float>;
-extern template class Linear<double>;
 
 }  // namespace xtgrad
