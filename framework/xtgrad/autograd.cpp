@@ -62,50 +62,58 @@ template <class T> class Walk {
  public:
   /// Gradients for `wanted`, or for all leaves that require grad if there are none.
   Walk(const Tensor<T>& root, std::span<const Tensor<T>> wanted, bool retain) : retain_(retain) {
-    queue_.reserve(16);
+    ops_.reserve(16);
+    leaves_.reserve(16);
     if (wanted.empty()) return;
     all_ = false;
     for (const Tensor<T>& x : wanted) smallest_ = std::min(smallest_, x.number());
-    for (const Tensor<T>& x : wanted) on_the_way_.at(&x.node()) = true;
+    for (const Tensor<T>& x : wanted) reached_.at(&x.node());
     mark(root.node());
   }
-  Walk(const Walk&) = delete;
-  ~Walk() {
-    for (Node<T>* node : queue_) node->drop();
-  }
 
-  bool needs(const Tensor<T>& t) const { return t.requires_grad() && (all_ || on_the_way_.find(t.node_) != nullptr); }
+  /// A tensor that gradients have reached, and their sum. While an op's backward runs, the op holds its inputs; then this.
+  struct Reached {
+    Tensor<T> t, gradient;
+  };
+
+  bool needs(const Tensor<T>& t) { return t.requires_grad() && (all_ || reached_.find(t.node_) != nullptr); }
 
   void add(const Tensor<T>& t, Tensor<T>&& gradient) {
-    Tensor<T>& sum = pending_.at(t.node_);
-    if (!sum.defined()) {
-      sum = std::move(gradient);
-      queue_.push_back(t.node_);
-      t.node_->keep();
-      std::push_heap(queue_.begin(), queue_.end(), before);
-    } else {
-      accumulate(sum, std::move(gradient));
-    }
+    Tensor<T>& sum = reached_.at(t.node_).gradient;
+    if (sum.defined()) return accumulate(sum, std::move(gradient));
+    sum = std::move(gradient);
+    (t.is_leaf() ? leaves_ : ops_).push_back(t.node_);
+    if (!t.is_leaf()) std::push_heap(ops_.begin(), ops_.end(), before);
   }
 
-  /// Runs until the queue is empty, and shows `finished` the gradient of each leaf and of each result with retain_grad
-  /// on the way, and where gradients of `wanted` are sought of each op's result as well. It is final: every op that
-  /// contributes to it has a larger number and was here before.
-  template <class Finished> void run(Finished&& finished) {
-    while (!queue_.empty()) {
-      std::pop_heap(queue_.begin(), queue_.end(), before);
-      const Tensor<T> t(queue_.back(), typename Tensor<T>::Adopt{});
-      queue_.pop_back();
-      Tensor<T> gradient = pending_.take(t.node_);
+  /// Runs from `root` until there is no op left, and then through the leaves. Shows `finished` the gradient of each leaf
+  /// and of each result with retain_grad on the way, and where gradients of `wanted` are sought of each op's result as
+  /// well. It is final: every op that contributes to it has a larger number and was here before.
+  template <class Finished> void run(const Tensor<T>& root, Tensor<T>&& seed, Finished&& finished) {
+    add(root, std::move(seed));
+    reached_.at(root.node_).t = root;
+    while (!ops_.empty()) {
+      std::pop_heap(ops_.begin(), ops_.end(), before);
+      auto [t, gradient] = reached_.take(ops_.back());
+      ops_.pop_back();
       Node<T>& node = *t.node_;
       if (node.hooks != nullptr) [[unlikely]]
         run_hooks(node, gradient);
-      if (node.is_leaf() || node.retains_grad || !all_) finished(t, gradient);
-      if (all_) check_not_released(node);
-      if (!leads_on(node)) continue;
+      if (node.retains_grad || !all_) finished(Tensor<T>(t), Tensor<T>(gradient));
+      if (!leads_on(node)) {
+        if (all_) check_not_released(node);
+        continue;
+      }
       Backward<T> step(node, std::move(gradient), *this);
       node.backward(step);
+      hold_inputs(node);
       if (!retain_) node.release();
+    }
+    for (const Node<T>* leaf : leaves_) {
+      Reached& reached = reached_.at(leaf);
+      if (leaf->hooks != nullptr) [[unlikely]]
+        run_hooks(*leaf, reached.gradient);
+      finished(std::move(reached.t), std::move(reached.gradient));
     }
   }
 
@@ -134,11 +142,11 @@ template <class T> class Walk {
   }
 
  private:
-  // A hash table from nodes to V: open addressing, linear probing.
-  template <class V> class Table {
+  // A hash table from nodes: open addressing, linear probing.
+  class Table {
    public:
-    V& at(const Node<T>* node) {
-      if (2 * (count_ + 1) > slots_.size()) grow();
+    Reached& at(const Node<T>* node) {
+      if (2 * count_ >= mask_) grow();
       Slot& slot = slots_[index(node)];
       if (slot.node == nullptr) {
         slot.node = node;
@@ -146,20 +154,20 @@ template <class T> class Walk {
       }
       return slot.value;
     }
-    const V* find(const Node<T>* node) const {
+    Reached* find(const Node<T>* node) {
       if (slots_.empty()) return nullptr;
-      const Slot& slot = slots_[index(node)];
+      Slot& slot = slots_[index(node)];
       return slot.node == nullptr ? nullptr : &slot.value;
     }
-    V take(const Node<T>* node) {
+    Reached take(const Node<T>* node) {
       std::size_t hole = index(node);
-      V value = std::move(slots_[hole].value);
+      Reached value = std::move(slots_[hole].value);
       slots_[hole] = {};
       --count_;
       // Close the gap, so that whatever had to probe past this slot is still found.
       for (std::size_t i = next(hole); slots_[i].node != nullptr; i = next(i)) {
         const std::size_t home = hash(slots_[i].node);
-        if (((i - home) & (slots_.size() - 1)) >= ((i - hole) & (slots_.size() - 1))) {
+        if (((i - home) & mask_) >= ((i - hole) & mask_)) {
           slots_[hole] = std::move(slots_[i]);
           slots_[i] = {};
           hole = i;
@@ -171,51 +179,59 @@ template <class T> class Walk {
    private:
     struct Slot {
       const Node<T>* node = nullptr;
-      V value = {};
+      Reached value = {};
     };
     std::size_t hash(const Node<T>* node) const {
-      return (reinterpret_cast<std::uintptr_t>(node) * 0x9e3779b97f4a7c15u >> 32) & (slots_.size() - 1);
+      return (reinterpret_cast<std::uintptr_t>(node) * 0x9e3779b97f4a7c15u >> 32) & mask_;
     }
-    std::size_t next(std::size_t i) const { return (i + 1) & (slots_.size() - 1); }
+    std::size_t next(std::size_t i) const { return (i + 1) & mask_; }
     std::size_t index(const Node<T>* node) const {
       std::size_t i = hash(node);
       while (slots_[i].node != nullptr && slots_[i].node != node) i = next(i);
       return i;
     }
-    void grow() {
+    [[gnu::noinline]] void grow() {
       PoolVector<Slot> old(std::max<std::size_t>(32, 2 * slots_.size()));
       std::swap(old, slots_);
+      mask_ = slots_.size() - 1;
       for (Slot& slot : old)
         if (slot.node != nullptr) slots_[index(slot.node)] = std::move(slot);
     }
 
-    PoolVector<Slot> slots_;
-    std::size_t count_ = 0;
+    PoolVector<Slot> slots_;  // a power of two of them, at most half of them taken
+    std::size_t mask_ = 0, count_ = 0;
   };
 
-  static bool before(const Node<T>* a, const Node<T>* b) { return a->number < b->number; }
+  static constexpr auto before = [](const Node<T>* a, const Node<T>* b) { return a->number < b->number; };
 
   // Marks what lies between the root and the wanted tensors. Below the smallest wanted number there is
   // nothing.
   void mark(Node<T>& root) {
-    Table<bool> seen;
+    Table seen;
     PoolVector<Node<T>*> reached{&root};
-    seen.at(&root) = true;
+    seen.at(&root);
     for (std::size_t i = 0; i < reached.size(); ++i) {
       if (reached[i]->number > smallest_) check_not_released(*reached[i]);  // a wanted one may lie below
       for (const Edge<T>& edge : reached[i]->edges())
-        if (edge.input.requires_grad() && edge.input.number() >= smallest_ && !seen.at(edge.input.node_)) {
-          seen.at(edge.input.node_) = true;
+        if (edge.input.requires_grad() && edge.input.number() >= smallest_ && seen.find(edge.input.node_) == nullptr) {
+          seen.at(edge.input.node_);
           reached.push_back(edge.input.node_);
         }
     }
     std::sort(reached.begin(), reached.end(), before);
     for (Node<T>* node : reached)
-      if (leads_on(*node)) on_the_way_.at(node) = true;
+      if (leads_on(*node)) reached_.at(node);
   }
 
-  bool leads_on(const Node<T>& node) const {
+  bool leads_on(const Node<T>& node) {
     return std::ranges::any_of(node.edges(), [this](const Edge<T>& edge) { return needs(edge.input); });
+  }
+
+  // Takes over, from an op that is done, its inputs that a gradient has reached.
+  void hold_inputs(Node<T>& node) {
+    for (Edge<T>& edge : node.edges())
+      if (Reached* const reached = reached_.find(edge.input.node_); reached != nullptr && !reached->t.defined())
+        reached->t = retain_ ? edge.input : std::move(edge.input);
   }
 
   static void check_not_released(const Node<T>& node) {
@@ -237,9 +253,8 @@ template <class T> class Walk {
   bool all_ = true;
   const bool retain_;
   std::int64_t smallest_ = std::numeric_limits<std::int64_t>::max();
-  Table<bool> on_the_way_;
-  Table<Tensor<T>> pending_;
-  PoolVector<Node<T>*> queue_;  // a heap; each is kept
+  Table reached_;  // where gradients of some tensors are sought, all that is on the way to them from the first
+  PoolVector<Node<T>*> ops_, leaves_;  // reached and not finished; the ops are a heap
 };
 
 template <class T> bool Backward<T>::needs(std::size_t i) const { return walk_.needs(node_.edges()[i].input); }
@@ -292,10 +307,10 @@ template <class T> void Tensor<T>::backward_from(const Tensor& seed, BackwardOpt
   Tensor start = seed_for("backward", *this, seed);
   const GradMode mode(options.create_graph);
   Walk<T> walk(*this, {}, options.retain_graph || options.create_graph);
-  walk.add(*this, std::move(start));
   PoolVector<std::tuple<Tensor, Tensor, bool>> leaves;  // the gradient of each; whether it is added in place
   leaves.reserve(16);
-  walk.run([&](const Tensor& t, Tensor& g) { leaves.emplace_back(t, t.is_leaf() ? std::move(g) : g, false); });
+  walk.run(*this, std::move(start),
+           [&](Tensor&& t, Tensor&& gradient) { leaves.emplace_back(std::move(t), std::move(gradient), false); });
   for (auto& [leaf, gradient, in_place] : leaves) {  // whatever may throw comes before the first change
     const Tensor& grad = leaf.node_->grad;
     if (grad.defined() && grad.shape() != gradient.shape())
@@ -322,11 +337,11 @@ std::vector<Tensor<T>> grad(const Tensor<T>& y, std::span<const std::type_identi
   Tensor<T> start = seed_for("grad", y, options.seed);
   const GradMode mode(options.create_graph);
   Walk<T> walk(y, xs, options.retain_graph || options.create_graph);
-  if (walk.needs(y)) walk.add(y, std::move(start));
-  walk.run([&](const Tensor<T>& t, const Tensor<T>& gradient) {
-    for (std::size_t i = 0; i < xs.size(); ++i)
-      if (&xs[i].value() == &t.value()) gradients[i] = gradient;
-  });
+  if (walk.needs(y))
+    walk.run(y, std::move(start), [&](const Tensor<T>& t, const Tensor<T>& gradient) {
+      for (std::size_t i = 0; i < xs.size(); ++i)
+        if (&xs[i].value() == &t.value()) gradients[i] = gradient;
+    });
   for (std::size_t i = 0; i < xs.size(); ++i)
     gradients[i] = gradients[i].defined() ? Walk<T>::owned(std::move(gradients[i])) : Tensor<T>::zeros(xs[i].shape());
   return gradients;

@@ -23,8 +23,9 @@ constexpr bool kPooled = true;
 
 constexpr std::align_val_t kAlign{kAlignment};
 
-// Size classes: one to eight cache lines, then four to a doubling; up to a quarter more than is asked for, or a line.
-constexpr std::size_t kClasses = 4 * 56;
+// Size classes: up to eight cache lines, then four to a doubling; up to a quarter more than is asked for, or a line. There
+// is one for every number, so that only an empty list need ask whether there can be so much.
+constexpr std::size_t kClasses = 4 * 61 + 9;
 
 struct SizeClass {
   std::size_t index;
@@ -32,10 +33,11 @@ struct SizeClass {
 };
 
 constexpr SizeClass size_class(std::size_t bytes) {
-  const std::size_t last = (bytes - (bytes > 0)) / kAlignment;  // the number of the last line, from 0
-  const auto shift = static_cast<std::size_t>(std::bit_width(last | 7)) - 3;
-  const std::size_t quarter = last >> shift;  // 4 to 7; below the first doubling 0 to 7
-  return {4 * shift + quarter, ((quarter + 1) << shift) * kAlignment};
+  const std::size_t lines = (bytes + kAlignment - 1) / kAlignment;
+  if (bytes <= 8 * kAlignment) [[likely]]
+    return {lines, std::max<std::size_t>(lines, 1) * kAlignment};
+  const std::size_t shift = std::bit_width(lines - 1) - 3U, quarters = ((lines - 1) >> shift) + 1;  // 5 to 8
+  return {4 * shift + quarters, (quarters << shift) * kAlignment};
 }
 
 // A free block holds the links of the lists it is on. `next_batch` and `batch` matter in the first block of a
@@ -103,8 +105,9 @@ struct ThreadGuard {
 void register_thread() noexcept { static thread_local ThreadGuard guard; }
 
 void* from_system(std::size_t bytes) {
+  if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
   system_requests.fetch_add(1, std::memory_order_relaxed);
-  return ::operator new(bytes, kAlign);
+  return ::operator new(kPooled ? size_class(bytes).bytes : bytes, kAlign);
 }
 
 // About 4 MiB to a list, and eight blocks at least, so that a thread which only frees hoards little.
@@ -114,9 +117,9 @@ std::uint32_t limit_of(std::size_t bytes) {
 
 // What is rare of allocate(): the list is empty. Not inlined, as the next, so that what is frequent stays short.
 [[gnu::noinline]] void* refill(std::size_t bytes) {
-  const SizeClass size = size_class(bytes);
   register_thread();
-  if (thread_ended || !take_from_global(size.index, free_lists[size.index])) return from_system(size.bytes);
+  const std::size_t index = size_class(bytes).index;
+  if (thread_ended || !take_from_global(index, free_lists[index])) return from_system(bytes);
   return allocate(bytes);
 }
 
@@ -131,7 +134,6 @@ std::uint32_t limit_of(std::size_t bytes) {
 }  // namespace
 
 void* allocate(std::size_t bytes) {
-  if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
   if constexpr (!kPooled) return from_system(bytes);
   FreeList& list = free_lists[size_class(bytes).index];
   Block* const block = list.head;

@@ -90,8 +90,6 @@ template <class T> Tensor<T>& Tensor<T>::requires_grad(bool wanted) {
   return *this;
 }
 
-template <class T> const Tensor<T>& Tensor<T>::grad() const { return node().grad; }
-
 template <class T> void Tensor<T>::zero_grad() { node().grad = {}; }
 
 template <class T> Tensor<T>& Tensor<T>::retain_grad() {

@@ -279,6 +279,8 @@ template <class T> inline std::size_t Tensor<T>::size() const { return node().va
 
 template <class T> inline const Array<T>& Tensor<T>::value() const { return node().value; }
 
+template <class T> inline const Tensor<T>& Tensor<T>::grad() const { return node().grad; }
+
 template <class T> inline bool Tensor<T>::requires_grad() const noexcept { return node_ && node_->requires_grad; }
 
 template <class T> inline bool Tensor<T>::is_leaf() const noexcept { return !node_ || node_->is_leaf(); }

@@ -85,6 +85,21 @@ TEST(Hooks, OfALeafChangeWhatItAccumulates) {
   EXPECT_EQ(values(x.grad()), (Values{-10, -10}));
 }
 
+TEST(Hooks, OfALeafThatOnlyTheGraphHoldsSeeItsGradient) {
+  Values seen;
+  Double y;
+  {
+    Double x = variable(Double{1, 2});
+    x.add_hook([&seen](const Double& g) {
+      seen = values(g);
+      return Double();
+    });
+    y = sum(x * x);
+  }
+  y.backward();
+  EXPECT_EQ(seen, (Values{2, 4}));
+}
+
 TEST(Hooks, WorkInGrad) {
   const Double x = variable(Double{1, 2});
   Double h = x * 3;

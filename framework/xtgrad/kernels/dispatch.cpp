@@ -16,25 +16,13 @@
 namespace xtgrad::kernels {
 namespace {
 
-#define XTGRAD_TABLE(isa)         \
-  [] {                            \
-    Table<T> table{};             \
-    table.instruction_set = #isa; \
-    isa::fill_elementwise(table); \
-    isa::fill_reduce(table);      \
-    isa::fill_batch_norm(table);  \
-    isa::fill_matmul(table);      \
-    isa::fill_softmax(table);     \
-    isa::fill_optimizers(table);  \
-    return table;                 \
-  }()
-
-template <class T> Table<T> choose() noexcept {
+// Not inlined, so that table() stays short.
+template <class T> [[gnu::noinline]] Table<T> choose() noexcept {
 #ifdef __x86_64__
-  if (__builtin_cpu_supports("avx512f")) return XTGRAD_TABLE(avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return XTGRAD_TABLE(avx2);
+  if (__builtin_cpu_supports("avx512f")) return avx512::make_table<T>("avx512");
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::make_table<T>("avx2");
 #endif
-  return XTGRAD_TABLE(baseline);
+  return baseline::make_table<T>("baseline");
 }
 
 }  // namespace

@@ -11,4 +11,16 @@ template <class T> void fill_matmul(Table<T>& table);
 template <class T> void fill_softmax(Table<T>& table);
 template <class T> void fill_optimizers(Table<T>& table);
 
+template <class T> Table<T> make_table(const char* instruction_set) {
+  Table<T> table{};
+  table.instruction_set = instruction_set;
+  fill_elementwise(table);
+  fill_reduce(table);
+  fill_batch_norm(table);
+  fill_matmul(table);
+  fill_softmax(table);
+  fill_optimizers(table);
+  return table;
+}
+
 }  // namespace xtgrad::kernels::XTGRAD_ISA

@@ -18,28 +18,16 @@
 
 namespace xtgrad::test {
 
-#define XTGRAD_TEST_TABLE(isa)             \
-  [] {                                     \
-    kernels::Table<T> table{};             \
-    table.instruction_set = #isa;          \
-    kernels::isa::fill_elementwise(table); \
-    kernels::isa::fill_reduce(table);      \
-    kernels::isa::fill_batch_norm(table);  \
-    kernels::isa::fill_matmul(table);      \
-    kernels::isa::fill_softmax(table);     \
-    kernels::isa::fill_optimizers(table);  \
-    return table;                          \
-  }()
-
 /// The tables, the best first.
 template <class T> const std::vector<kernels::Table<T>>& instruction_sets() {
   static const std::vector<kernels::Table<T>> tables = [] {
     std::vector<kernels::Table<T>> available;
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f")) available.push_back(XTGRAD_TEST_TABLE(avx512));
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) available.push_back(XTGRAD_TEST_TABLE(avx2));
+    if (__builtin_cpu_supports("avx512f")) available.push_back(kernels::avx512::make_table<T>("avx512"));
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+      available.push_back(kernels::avx2::make_table<T>("avx2"));
 #endif
-    available.push_back(XTGRAD_TEST_TABLE(baseline));
+    available.push_back(kernels::baseline::make_table<T>("baseline"));
     return available;
   }();
   return tables;
