@@ -9,6 +9,7 @@
 
 #include <xflens/cxxblas/cxxblas.cxx>
 
+#include "xtgrad/buffer.hpp"
 #include "xtgrad/check.hpp"
 #include "xtgrad/kernels/table.hpp"
 #include "xtgrad/parallel.hpp"
@@ -23,6 +24,8 @@ namespace {
 // an operand for each.
 constexpr long kWorthSplitting = 2'000'000, kLarge = 1L << 31;
 constexpr long kTile = 16;  // rows or columns that are computed together
+// So few columns of a small product would leave registers empty, and are computed as the rows of its transpose.
+constexpr long kFew = 7, kSmall = 1 << 16;
 
 cxxblas::Transpose flag(Op op) { return op == Op::plain ? cxxblas::NoTrans : cxxblas::Trans; }
 
@@ -37,8 +40,15 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
   if (!own && (bias != nullptr || K == 0))
     for (long i = 0; i < M; ++i) bias == nullptr ? std::fill_n(C + i * N, N, T(0)) : std::copy_n(bias, N, C + i * N);
   if (K == 0) return;
+  if (a == Op::transposed && b == Op::plain && N <= kFew && M > kFew && M * K <= kSmall && bias == nullptr) {
+    memory::Buffer<T> turned(static_cast<std::size_t>(M * N));
+    gemm<T>(a, b, N, M, K, B, A, turned.data(), nullptr);
+    for (long m = 0; m < M; ++m)
+      for (long n = 0; n < N; ++n) C[m * N + n] = turned.data()[n * M + m];
+    return;
+  }
   const long lda = a == Op::plain ? K : M, ldb = b == Op::plain ? N : K;
-  const auto piece = [&](long row, long rows, long column, long columns) {
+  const auto piece = [=](long row, long rows, long column, long columns) {
     const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);
     T* const to = C + row * N + column;
     if (own)
@@ -48,10 +58,12 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
                   static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb),
                   bias == nullptr ? T(0) : T(1), to, static_cast<int>(N));
   };
-  const long work = M * N * K, pieces = work < kWorthSplitting ? 1 : 2 + work / kLarge;
+  const long work = M * N * K;
+  if (work < kWorthSplitting) return piece(0, M, 0, N);
   // The longer side, in multiples of what is computed at a time.
-  const long side = std::max(M, N), block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
-  parallel_for(side, block, [&](long first, long last) {
+  const long pieces = 2 + work / kLarge, side = std::max(M, N);
+  const long block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
+  parallel_for(side, block, [=](long first, long last) {
     if (N > M)
       piece(0, M, first, last - first);
     else

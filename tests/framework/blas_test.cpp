@@ -53,7 +53,7 @@ TYPED_TEST(Gemm, AgreesWithTheDefinitionForEveryTranspositionAndSize) {
   for (const Op a : {Op::plain, Op::transposed})
     for (const Op b : {Op::plain, Op::transposed})
       for (const long M : {1, 2, 5, 17, 40})
-        for (const long N : {1, 3, 16, 45})
+        for (const long N : {1, 3, 7, 8, 16, 45})
           for (const long K : {1, 4, 33}) expect_product<TypeParam>(a, b, M, N, K);
 }
 
@@ -72,6 +72,7 @@ TYPED_TEST(Gemm, AgreesWithTheDefinitionWhereItIsSplitIntoPieces) {
       expect_product<TypeParam>(a, b, 290, 190, 185);
       expect_product<TypeParam>(a, b, 190, 290, 185);
       expect_product<TypeParam>(a, b, 4, 900, 600);
+      expect_product<TypeParam>(a, b, 400, 3, 170);
     }
 }
 

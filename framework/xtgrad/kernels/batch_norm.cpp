@@ -12,8 +12,9 @@ namespace {
 using D = Lanes<double>;
 
 constexpr long kGroup = 8;
-// Rows at a time where there are results to write: more streams than these, and the prefetcher loses them.
-constexpr long kMapGroup = 4;
+// Rows at a time where there are results to write: more streams than these, and the prefetcher loses them. All of them where
+// there are so few values that they stay in the first cache.
+constexpr long kMapGroup = 4, kFew = 2048;
 
 // The channels of a register's lanes: c and its neighbours, or c alone.
 struct Across {
@@ -39,11 +40,11 @@ struct alignas(64) Slice {
 
 XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
 
-// Calls body<U>(registers, first row, rows, channel) for U registers' worth of channels and `Group` rows at a time.
-template <long Group, class Body> XTGRAD_INLINE void for_each_group(long m, long width, Body body) {
+// Calls body<U>(registers, first row, rows, channel) for U registers' worth of channels and `group` rows at a time.
+template <class Body> XTGRAD_INLINE void for_each_group(long m, long group, long width, Body body) {
   constexpr long kWide = 2 * D::size;
-  for (long first = 0; first < m; first += Group) {
-    const long rows = least(Group, m - first);
+  for (long first = 0; first < m; first += group) {
+    const long rows = least(group, m - first);
     long c = 0;
     for (; c + kWide <= width; c += kWide) body.template operator()<2>(Whole(), first, rows, c);
     for (; c + D::size <= width; c += D::size) body.template operator()<1>(Whole(), first, rows, c);
@@ -86,7 +87,7 @@ template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double*
       registers.keep(registers.lanes(b + i) + sum_b[k], b + i);
     }
   };
-  if (e.L == 1) return for_each_group<kGroup>(e.last - e.first, width, sum_group);
+  if (e.L == 1) return for_each_group(e.last - e.first, kGroup, width, sum_group);
   for_each_run(e, width, [&](long from, long c) {
     D sum_a(0), sum_b(0);
     for_each_register(
@@ -116,7 +117,8 @@ template <class T, class Value> XTGRAD_INLINE void map(Extent e, long c0, long w
     for (long n = first; n < first + rows; ++n)
       for (long i = c; i < c + static_cast<long>(U) * D::size; i += D::size) put(registers, n * e.C + i, Across{i});
   };
-  if (e.L == 1) return for_each_group<kMapGroup>(e.last - e.first, width, put_group);
+  const long m = e.last - e.first;
+  if (e.L == 1) return for_each_group(m, m * width <= kFew ? m : kMapGroup, width, put_group);
   for_each_run(e, width, [&](long from, long c) {
     for_each_register(from, e.L, [&](auto registers, long position) { put(registers, position, Along{c}); });
   });
@@ -167,7 +169,7 @@ template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T
     const Centred<T> centred(x, e, c0, width,
                              [&](long c) { return stats.mean[c0 + c] + (infinite(c) ? stats.rest[c0 + c] : 0); });
     const Slice bias(width, [&](long c) {
-      return value_or(beta, c0 + c, 0) - (infinite(c) ? 0 : stats.rest[c0 + c] * scale.at[c]);
+      return value_or(beta, c0 + c, 0) - stats.rest[c0 + c] * (infinite(c) ? 0 : scale.at[c]);
     });
     map(e, c0, width, y,
         [&](auto registers, long p, auto c) { return fma(centred(registers, p, c), scale(c), bias(c)); });

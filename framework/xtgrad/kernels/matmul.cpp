@@ -47,7 +47,7 @@ XTGRAD_INLINE void tile(Columns columns, long K, Left<T> a, const T* b, long str
     for (unsigned long u = 0; u < U; ++u) sum[i][u] = Lanes<T>(0);
   for (long k = 0; k < K; ++k) {
     Lanes<T> row[U];
-    __builtin_prefetch(a.at + (k + kAhead) * a.column);
+    if (K > kAhead) __builtin_prefetch(a.at + (k + kAhead) * a.column);
     for (unsigned long u = 0; u < U; ++u) row[u] = Lanes<T>::load(b + k * stride + static_cast<long>(u) * size);
     for (unsigned long i = 0; i < R; ++i) {
       const Lanes<T> left(a.at[static_cast<long>(i) * a.row + k * a.column]);

@@ -41,6 +41,7 @@ template <class T> void sum(long outer, long reduced, long inner, const T* x, do
   for (long o = 0; o < outer; ++o, x += reduced * inner, sums += inner) {
     long c = 0;
     for (; c + 8 * size <= inner; c += 8 * size) sum_columns<8>(Whole(), reduced, inner, x + c, sums + c);
+    for (; c + 4 * size <= inner; c += 4 * size) sum_columns<4>(Whole(), reduced, inner, x + c, sums + c);
     for (; c + 2 * size <= inner; c += 2 * size) sum_columns<2>(Whole(), reduced, inner, x + c, sums + c);
     for (; c + size <= inner; c += size) sum_columns<1>(Whole(), reduced, inner, x + c, sums + c);
     if (c < inner) sum_columns<1>(Part{inner - c}, reduced, inner, x + c, sums + c);

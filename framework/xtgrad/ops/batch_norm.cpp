@@ -156,25 +156,28 @@ template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layo
   if (layout.m() == 0) return moments;
   const double m = static_cast<double>(layout.m());
   double *const mean = moments.mean.data(), *const m2 = moments.m2.data();
+  double *const nearest = stats.row(0), *const rest = stats.row(1);
   // Fills them anew, from sums over x less what `stats` has for the mean.
   const auto improve = [&] {
     const ChannelRows sums = sum_rows(layout, [&](kernels::Extent e, double* sum, double* squares) {
-      kernels::table<T>().batch_moments(e, x.data(), stats.row(0), sum, squares);
+      kernels::table<T>().batch_moments(e, x.data(), nearest, sum, squares);
     });
+    const double *const sum = sums.row(0), *const squares = sums.row(1);
     for (std::size_t c = 0; c < layout.C; ++c) {
-      if (!std::isfinite(mean[c])) continue;  // there is nothing to improve
-      const double from = stats.row(0)[c], sum = sums.row(0)[c], offset = sum / m;
+      if constexpr (std::is_same_v<T, double>)
+        if (!std::isfinite(mean[c])) continue;  // there is nothing to improve
+      const double from = nearest[c], offset = sum[c] / m;
       mean[c] = from + offset;
-      m2[c] = std::max(sums.row(1)[c] - sum * offset, 0.0);  // NaN stays
-      stats.row(0)[c] = static_cast<double>(static_cast<T>(mean[c]));
-      stats.row(1)[c] = from - stats.row(0)[c] + offset;
+      m2[c] = std::max(squares[c] - sum[c] * offset, 0.0);  // NaN stays
+      nearest[c] = static_cast<double>(static_cast<T>(from + offset));
+      rest[c] = from - nearest[c] + offset;
     }
   };
-  for (std::size_t c = 0; c < layout.C; ++c) stats.row(0)[c] = static_cast<double>(x.data()[c * layout.L]);
+  for (std::size_t c = 0; c < layout.C; ++c) nearest[c] = static_cast<double>(x.data()[c * layout.L]);
   improve();
   // For float that is exact enough. In double the sums may lose digits where the first value is far from the others: a
   // second pass takes the deviations from the mean itself, and corrects it (Chan, Golub and LeVeque 1983).
-  if constexpr (sizeof(T) == sizeof(double)) improve();
+  if constexpr (std::is_same_v<T, double>) improve();
   return moments;
 }
 

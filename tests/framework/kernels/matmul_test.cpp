@@ -63,6 +63,7 @@ TYPED_TEST(MatmulKernel, AgreesWithTheDefinitionWhereRowsLieApart) {
       for (const bool tb : {false, true}) {
         expect_product(table, ta, tb, 9, 67, 5, 3);
         expect_product(table, ta, tb, 210, 21, 5, 3);
+        expect_product(table, ta, tb, 210, 3, 5, 3);
       }
 }
 
@@ -73,6 +74,7 @@ TYPED_TEST(MatmulKernel, AgreesWithTheDefinitionBeyondItsBlocks) {
       for (const bool tb : {false, true}) {
         for (const long K : {511, 512, 513, 1100}) expect_product(table, ta, tb, 5, 67, K);
         for (const long M : {199, 200, 512, 513, 1030}) expect_product(table, ta, tb, M, 19, 3);
+        for (const long M : {527, 528, 529, 1100}) expect_product(table, ta, tb, M, 1, 514, 2);
         for (const long M : {15, 16, 127, 128, 129, 257}) expect_product(table, ta, tb, M, 67, 130, 3);
         expect_product(table, ta, tb, 131, 9, 515, 3);
       }
@@ -97,6 +99,8 @@ TYPED_TEST(MatmulKernel, HasTheSameBitsInEveryTile) {
     }
     for (std::size_t n = 0; n < N; ++n) {
       table.matmul(false, true, M, 1, K, A.data(), K, transposed.data() + n * K, K, nullptr, column.data(), 1);
+      for (std::size_t i = 0; i < M; ++i) ASSERT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
+      table.matmul(true, false, M, 1, K, transposed_a.data(), M, B.data() + n, N, nullptr, column.data(), 1);
       for (std::size_t i = 0; i < M; ++i) ASSERT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
     }
     std::vector<TypeParam> of_transpose(M * N);

@@ -53,6 +53,22 @@ TYPED_TEST(SoftmaxKernel, AgreesWithTheDefinitionForFewAndForManyClasses) {
         }
 }
 
+// The sums under the logarithms of rows are multiplied, up to a limit.
+TYPED_TEST(SoftmaxKernel, TheLossOfManyRowsIsNotTheLogarithmOfMoreThanTheLargestDouble) {
+  using T = TypeParam;
+  for (const auto& table : test::instruction_sets<T>())
+    for (const std::size_t N : {1000U, 2048U, 20001U})
+      for (const std::size_t C : {2U, 32U, 33U}) {
+        const std::vector<T> x(N * C, 5);
+        std::vector<T> p(N * C);
+        const double expected = static_cast<double>(N) * std::log(static_cast<double>(C));
+        EXPECT_NEAR(table.softmax_cross_entropy(static_cast<long>(N), static_cast<long>(C), x.data(),
+                                                labels(N, C).data(), p.data()),
+                    expected, 1e-12 * expected)
+            << table.instruction_set << ": " << N << " x " << C;
+      }
+}
+
 TYPED_TEST(SoftmaxKernel, ARowWithNaNStaysAloneWithIt) {
   using T = TypeParam;
   for (const auto& table : test::instruction_sets<T>())
