@@ -56,8 +56,8 @@ void detail::check_result(const char* op, const Array<T>& result, std::span<cons
                                        label == nullptr ? "" : *label, found));
 }
 
-/// One pass from a result down to leaves. All state of the pass is its own: nodes are only read, and
-/// released.
+/// One pass from a result down to leaves. All state of the pass is its own: nodes are only read, and lose their inputs and
+/// what they saved.
 template <class T> class Walk {
  public:
   /// Gradients for `wanted`, or for all leaves that require grad if there are none.
@@ -110,7 +110,7 @@ template <class T> class Walk {
       if (!retain_) node.release();
     }
     for (const Node<T>* leaf : leaves_) {
-      Reached& reached = reached_.at(leaf);
+      Reached reached = std::move(reached_.at(leaf));
       if (leaf->hooks != nullptr) [[unlikely]]
         run_hooks(*leaf, reached.gradient);
       finished(std::move(reached.t), std::move(reached.gradient));
@@ -142,10 +142,10 @@ template <class T> class Walk {
   }
 
  private:
-  // A hash table from nodes: open addressing, linear probing.
-  class Table {
+  // A hash table from nodes to V: open addressing, linear probing.
+  template <class V> class Table {
    public:
-    Reached& at(const Node<T>* node) {
+    V& at(const Node<T>* node) {
       if (2 * count_ >= mask_) grow();
       Slot& slot = slots_[index(node)];
       if (slot.node == nullptr) {
@@ -154,14 +154,14 @@ template <class T> class Walk {
       }
       return slot.value;
     }
-    Reached* find(const Node<T>* node) {
+    V* find(const Node<T>* node) {
       if (slots_.empty()) return nullptr;
       Slot& slot = slots_[index(node)];
       return slot.node == nullptr ? nullptr : &slot.value;
     }
-    Reached take(const Node<T>* node) {
+    V take(const Node<T>* node) {
       std::size_t hole = index(node);
-      Reached value = std::move(slots_[hole].value);
+      V value = std::move(slots_[hole].value);
       slots_[hole] = {};
       --count_;
       // Close the gap, so that whatever had to probe past this slot is still found.
@@ -179,7 +179,7 @@ template <class T> class Walk {
    private:
     struct Slot {
       const Node<T>* node = nullptr;
-      Reached value = {};
+      V value = {};
     };
     std::size_t hash(const Node<T>* node) const {
       return (reinterpret_cast<std::uintptr_t>(node) * 0x9e3779b97f4a7c15u >> 32) & mask_;
@@ -207,7 +207,7 @@ template <class T> class Walk {
   // Marks what lies between the root and the wanted tensors. Below the smallest wanted number there is
   // nothing.
   void mark(Node<T>& root) {
-    Table seen;
+    Table<bool> seen;
     PoolVector<Node<T>*> reached{&root};
     seen.at(&root);
     for (std::size_t i = 0; i < reached.size(); ++i) {
@@ -230,8 +230,8 @@ template <class T> class Walk {
   // Takes over, from an op that is done, its inputs that a gradient has reached.
   void hold_inputs(Node<T>& node) {
     for (Edge<T>& edge : node.edges())
-      if (Reached* const reached = reached_.find(edge.input.node_); reached != nullptr && !reached->t.defined())
-        reached->t = retain_ ? edge.input : std::move(edge.input);
+      if (Reached* const at = reached_.find(edge.input.node_); at && at->gradient.defined() && !at->t.defined())
+        at->t = retain_ ? edge.input : std::move(edge.input);
   }
 
   static void check_not_released(const Node<T>& node) {
@@ -253,7 +253,7 @@ template <class T> class Walk {
   bool all_ = true;
   const bool retain_;
   std::int64_t smallest_ = std::numeric_limits<std::int64_t>::max();
-  Table reached_;  // where gradients of some tensors are sought, all that is on the way to them from the first
+  Table<Reached> reached_;  // where gradients of some tensors are sought, all that is on the way to them from the first
   PoolVector<Node<T>*> ops_, leaves_;  // reached and not finished; the ops are a heap
 };
 

@@ -36,17 +36,17 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
   if (M == 0 || N == 0) return;
   check(std::max({M, N, K}) <= std::numeric_limits<int>::max(), "gemm: {} x {} x {} is more than BLAS can count", M, N,
         K);
-  const bool own = K > 0 && kernels::table<T>().matmul_pays(a == Op::transposed, b == Op::transposed, M, N, K);
-  if (!own && (bias != nullptr || K == 0))
-    for (long i = 0; i < M; ++i) bias == nullptr ? std::fill_n(C + i * N, N, T(0)) : std::copy_n(bias, N, C + i * N);
-  if (K == 0) return;
-  if (a == Op::transposed && b == Op::plain && N <= kFew && M > kFew && M * K <= kSmall && bias == nullptr) {
+  if (a == Op::transposed && b == Op::plain && N <= kFew && M > kFew && K > 0 && M * K <= kSmall && !bias) {
     memory::Buffer<T> turned(static_cast<std::size_t>(M * N));
     gemm<T>(a, b, N, M, K, B, A, turned.data(), nullptr);
     for (long m = 0; m < M; ++m)
       for (long n = 0; n < N; ++n) C[m * N + n] = turned.data()[n * M + m];
     return;
   }
+  const bool own = K > 0 && kernels::table<T>().matmul_pays(a == Op::transposed, b == Op::transposed, M, N, K);
+  if (!own && (bias != nullptr || K == 0))
+    for (long i = 0; i < M; ++i) bias == nullptr ? std::fill_n(C + i * N, N, T(0)) : std::copy_n(bias, N, C + i * N);
+  if (K == 0) return;
   const long lda = a == Op::plain ? K : M, ldb = b == Op::plain ? N : K;
   const auto piece = [=](long row, long rows, long column, long columns) {
     const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);

@@ -129,8 +129,8 @@ template <class T = float> class Tensor {
   /// Lets backward() keep the gradient of this result of an op, too. Throws unless it requires grad.
   Tensor& retain_grad();
   /// Calls the hook whenever the gradient of this tensor is complete, before it goes on to grad() and to the op's
-  /// inputs; hooks run in the order in which they were added. Throws unless the tensor requires grad. A hook that holds
-  /// the tensor itself keeps it alive for ever. Returns what remove_hook() wants.
+  /// inputs; hooks run in the order in which they were added, those of leaves after all others. Throws unless the tensor
+  /// requires grad. A hook that holds the tensor itself keeps it alive for ever. Returns what remove_hook() wants.
   std::size_t add_hook(GradHook<T> hook);
   /// Throws if there is no such hook.
   void remove_hook(std::size_t id);

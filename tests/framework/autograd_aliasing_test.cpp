@@ -128,6 +128,19 @@ TEST(Aliasing, GradsDoNotShareTheSeed) {
   EXPECT_EQ(grads[0].item(), 5);
 }
 
+TEST(Aliasing, AGradientThatNobodyHoldsIsMovedNotCopied) {
+  Double x = variable(Double{1, 2});
+  const double* seen = nullptr;
+  x.add_hook([&seen](const Double& g) {
+    seen = g.data();
+    return Double();
+  });
+  const Double d = grad(sum(x * x), {x})[0];
+  EXPECT_EQ(d.data(), seen);
+  sum(x * x).backward();
+  EXPECT_EQ(x.grad().data(), seen);
+}
+
 TEST(Aliasing, AccumulatingOverAGradientWithHistoryKeepsTheHistoryRight) {
   // d(1/x)/dx is the result of a division, which its own derivative reads: adding into its values would
   // change the second derivative.

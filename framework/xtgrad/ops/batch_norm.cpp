@@ -164,11 +164,10 @@ template <class T> Moments measure(const Tensor<T>& x, const ChannelLayout& layo
     });
     const double *const sum = sums.row(0), *const squares = sums.row(1);
     for (std::size_t c = 0; c < layout.C; ++c) {
-      if constexpr (std::is_same_v<T, double>)
-        if (!std::isfinite(mean[c])) continue;  // there is nothing to improve
-      const double from = nearest[c], offset = sum[c] / m;
+      if (std::is_same_v<T, double> && !std::isfinite(mean[c])) continue;  // there is nothing to improve
+      const double from = nearest[c], offset = sum[c] / m, left = squares[c] - sum[c] * offset;
       mean[c] = from + offset;
-      m2[c] = std::max(squares[c] - sum[c] * offset, 0.0);  // NaN stays
+      m2[c] = left < 0 ? 0 : left;  // NaN stays
       nearest[c] = static_cast<double>(static_cast<T>(from + offset));
       rest[c] = from - nearest[c] + offset;
     }

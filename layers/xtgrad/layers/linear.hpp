@@ -1,6 +1,9 @@
 // Linear: y = x W^T + b.
 #pragma once
 
+#include <cmath>
+
+#include "xtgrad/check.hpp"
 #include "xtgrad/init.hpp"
 #include "xtgrad/layers/module.hpp"
 #include "xtgrad/ops/matmul.hpp"
