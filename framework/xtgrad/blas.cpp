@@ -43,31 +43,29 @@ template <class T> void gemm(Op a, Op b, long M, long N, long K, const T* A, con
       for (long n = 0; n < N; ++n) C[m * N + n] = turned.data()[n * M + m];
     return;
   }
-  const bool own = K > 0 && kernels::table<T>().matmul_pays(a == Op::transposed, b == Op::transposed, M, N, K);
+  const kernels::Table<T>& table = kernels::table<T>();
+  const bool own = K > 0 && table.matmul_pays(a == Op::transposed, b == Op::transposed, M, N, K);
   if (!own && (bias != nullptr || K == 0))
     for (long i = 0; i < M; ++i) bias == nullptr ? std::fill_n(C + i * N, N, T(0)) : std::copy_n(bias, N, C + i * N);
   if (K == 0) return;
+  // Pieces are of the longer side, in multiples of what is computed at a time, and each has room for copies of its own.
+  const long work = M * N * K, pieces = 2 + work / kLarge, side = std::max(M, N);
+  const long block = work < kWorthSplitting ? side : (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
+  const long room = own ? table.matmul_copies(a == Op::transposed, M, K) : 0;
+  memory::Buffer<T> copies;
+  if (room > 0) copies.resize(static_cast<std::size_t>((side + block - 1) / block * room));
   const long lda = a == Op::plain ? K : M, ldb = b == Op::plain ? N : K;
-  const auto piece = [=](long row, long rows, long column, long columns) {
+  parallel_for(side, block, [=, &table, copy = copies.data()](long first, long last) {
+    const long row = N > M ? 0 : first, column = N > M ? first : 0;
+    const long rows = N > M ? M : last - first, columns = N > M ? last - first : N;
     const T *const left = A + row * (a == Op::plain ? lda : 1), *const right = B + column * (b == Op::plain ? 1 : ldb);
     T* const to = C + row * N + column;
     if (own)
-      return kernels::table<T>().matmul(a == Op::transposed, b == Op::transposed, rows, columns, K, left, lda, right,
-                                        ldb, bias == nullptr ? nullptr : bias + column, to, N);
+      return table.matmul(a == Op::transposed, b == Op::transposed, rows, columns, K, left, lda, right, ldb,
+                          bias == nullptr ? nullptr : bias + column, to, N, copy + first / block * room);
     cxxblas::gemm(cxxblas::RowMajor, flag(a), flag(b), static_cast<int>(rows), static_cast<int>(columns),
                   static_cast<int>(K), T(1), left, static_cast<int>(lda), right, static_cast<int>(ldb),
                   bias == nullptr ? T(0) : T(1), to, static_cast<int>(N));
-  };
-  const long work = M * N * K;
-  if (work < kWorthSplitting) return piece(0, M, 0, N);
-  // The longer side, in multiples of what is computed at a time.
-  const long pieces = 2 + work / kLarge, side = std::max(M, N);
-  const long block = (side + pieces * kTile - 1) / (pieces * kTile) * kTile;
-  parallel_for(side, block, [=](long first, long last) {
-    if (N > M)
-      piece(0, M, first, last - first);
-    else
-      piece(first, last - first, 0, N);
   });
 }
 

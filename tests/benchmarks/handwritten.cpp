@@ -121,11 +121,14 @@ void product(const Member& member, CBLAS_TRANSPOSE a, CBLAS_TRANSPOSE b, long M,
   const float* const left = A + first * (a == CblasNoTrans ? lda : 1);
   float* const to = C + first * ldc;
   const long rows = last - first;
-  if (rows * N * K > 1 << 20 &&
-      xtgrad::kernels::table<float>().matmul_pays(a == CblasTrans, b == CblasTrans, rows, N, K))
-    xtgrad::kernels::table<float>().matmul(a == CblasTrans, b == CblasTrans, rows, N, K, left, lda, B, ldb, nullptr, to,
-                                           ldc);
-  else
+  const auto& kernels = xtgrad::kernels::table<float>();
+  if (rows * N * K > 1 << 20 && kernels.matmul_pays(a == CblasTrans, b == CblasTrans, rows, N, K)) {
+    thread_local std::vector<float> copies;
+    const auto room = static_cast<std::size_t>(kernels.matmul_copies(a == CblasTrans, rows, K));
+    if (copies.size() < room) copies.resize(room);
+    kernels.matmul(a == CblasTrans, b == CblasTrans, rows, N, K, left, lda, B, ldb, nullptr, to, ldc,
+                   room > 0 ? copies.data() : nullptr);
+  } else
     cblas_sgemm(CblasRowMajor, a, b, static_cast<int>(rows), static_cast<int>(N), static_cast<int>(K), 1, left,
                 static_cast<int>(lda), B, static_cast<int>(ldb), 0, to, static_cast<int>(ldc));
 }

@@ -66,6 +66,22 @@ TEST(LargeGraphs, AChainIsDifferentiatedTwiceOnASmallStack) {
   });
 }
 
+// In both precisions and with each operand transposed, on both sides of every bound above which parts are copied.
+template <class T> void expect_products_of_all_ones() {
+  for (const std::size_t m : {1U, 7U, 40U, 300U})
+    for (const std::size_t n : {1U, 7U, 40U, 600U}) {
+      const Tensor<T> x = variable(Tensor<T>::ones({m, n})), w = variable(Tensor<T>::ones({n, m}));
+      sum(matmul(x, w)).backward();
+      EXPECT_EQ(x.grad().value()(0, 0), static_cast<T>(m));
+      EXPECT_EQ(w.grad().value()(0, 0), static_cast<T>(m));
+    }
+}
+
+TEST(LargeGraphs, MatricesAreMultipliedOnASmallStack) {
+  on_small_stack(expect_products_of_all_ones<float>);
+  on_small_stack(expect_products_of_all_ones<double>);
+}
+
 // A graph of two inputs to a node, against the adjoints by a loop over plain numbers.
 void expect_right_adjoints_of_a_random_graph() {
   constexpr std::size_t kNodes = 100'000, kLeaves = 10;

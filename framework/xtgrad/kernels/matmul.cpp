@@ -10,8 +10,8 @@ namespace xtgrad::kernels::XTGRAD_ISA {
 namespace {
 
 // Rows of a tile and registers of its columns, as many as leave registers for a row of B and a value of A. Of how many bytes
-// of rows of a transposed A, in each column, a copy is made at a time (on the stack); up to how many elements few rows of A
-// read B where it lies; and with how many multiply-adds OpenBLAS is faster.
+// of rows of a transposed A, in each column, a copy is made at a time; up to how many elements few rows of A read B where it
+// lies; and with how many multiply-adds OpenBLAS is faster.
 #if defined(XTGRAD_AVX512)
 constexpr unsigned long kRows = 8, kRegisters = 3;
 constexpr long kCopied = 0, kSmall = 1L << 62, kLarge = 1L << 30;
@@ -122,18 +122,15 @@ template <unsigned long U, class T, class Columns>
 
 template <class T>
 void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
-            const T* bias, T* C, long ldc) {
-  constexpr long size = Lanes<T>::size, most = kRegisters * size, band = kCopied / static_cast<long>(sizeof(T));
-  // Of the transpose of A a tile would use a few bytes only of each cache line.
-  alignas(64) T copy[static_cast<unsigned long>(band * kWidth + 1)];
-  const bool copied = kCopied > 0 && transpose_a && M * K > 1 << 12;
-  const long tall = copied ? band : kHeight;
+            const T* bias, T* C, long ldc, T* copy) {
+  constexpr long size = Lanes<T>::size, most = kRegisters * size;
+  const long tall = copy == nullptr ? kHeight : kCopied / static_cast<long>(sizeof(T));
   for (long m = 0; m < M; m += tall)
     for (long k = 0; k < K; k += kDepth) {
       const long height = M - m < tall ? M - m : tall, depth = K - k < kDepth ? K - k : kDepth;
       const T* const plus = k > 0 ? C + m * ldc : bias;
       Left<T> a{transpose_a ? A + k * lda + m : A + m * lda + k, transpose_a ? 1 : lda, transpose_a ? lda : 1};
-      if (copied) {
+      if (copy != nullptr) {
         transpose(depth, height, kWidth, a.at, lda, copy);
         a = {copy, kWidth, 1};
       }
@@ -148,6 +145,11 @@ void matmul(bool transpose_a, bool transpose_b, long M, long N, long K, const T*
       for (; N - n >= size; n += size) columns.template operator()<1>(Whole(), n, size);
       if (n < N) columns.template operator()<1>(Part{N - n}, n, N - n);
     }
+}
+
+// Of the transpose of A a tile would use a few bytes only of each cache line.
+template <class T> long matmul_copies(bool transpose_a, long M, long K) {
+  return transpose_a && M * K > 1 << 12 ? kCopied / static_cast<long>(sizeof(T)) * kWidth : 0;
 }
 
 template <class T> bool matmul_pays(bool transpose_a, bool transpose_b, long M, long N, long K) {
@@ -166,6 +168,7 @@ template <class T> bool matmul_pays(bool transpose_a, bool transpose_b, long M, 
 
 template <class T> void fill_matmul(Table<T>& table) {
   table.matmul = matmul<T>;
+  table.matmul_copies = matmul_copies<T>;
   table.matmul_pays = matmul_pays<T>;
 }
 

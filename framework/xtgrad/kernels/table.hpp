@@ -65,9 +65,11 @@ template <class T> struct Table {
   void (*sum)(long outer, long reduced, long inner, const T* x, double* sums);
 
   /// C (M, N) = op(A) (M, K) op(B) (K, N) + bias (N) as in blas.hpp, where bias may be null; rows of A as stored lie lda
-  /// apart, those of B and C ldb and ldc
+  /// apart, those of B and C ldb and ldc; parts of A are copied to `copy`, unless that is null
   void (*matmul)(bool transpose_a, bool transpose_b, long M, long N, long K, const T* A, long lda, const T* B, long ldb,
-                 const T* bias, T* C, long ldc);
+                 const T* bias, T* C, long ldc, T* copy);
+  /// How many elements of room that copy needs; 0 where it would gain nothing.
+  long (*matmul_copies)(bool transpose_a, long M, long K);
   /// Whether that is faster than OpenBLAS: as measured, on processors that have these instructions.
   bool (*matmul_pays)(bool transpose_a, bool transpose_b, long M, long N, long K);
 

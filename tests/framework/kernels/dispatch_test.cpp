@@ -15,6 +15,7 @@ template <class T> void expect_complete(const kernels::Table<T>& table) {
   EXPECT_NE(table.add_to, nullptr);
   EXPECT_NE(table.sum, nullptr);
   EXPECT_NE(table.matmul, nullptr);
+  EXPECT_NE(table.matmul_copies, nullptr);
   EXPECT_NE(table.matmul_pays, nullptr);
   EXPECT_NE(table.batch_moments, nullptr);
   EXPECT_NE(table.batch_norm, nullptr);

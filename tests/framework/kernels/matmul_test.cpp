@@ -16,6 +16,14 @@ template <class T> class MatmulKernel : public testing::Test {};
 using Precisions = testing::Types<float, double>;
 TYPED_TEST_SUITE(MatmulKernel, Precisions);
 
+// With room for copies of A where the kernel asks for it.
+template <class T>
+void multiply(const kernels::Table<T>& table, bool ta, bool tb, long M, long N, long K, const T* A, long lda,
+              const T* B, long ldb, const T* bias, T* C, long ldc) {
+  std::vector<T> copies(static_cast<std::size_t>(table.matmul_copies(ta, M, K)));
+  table.matmul(ta, tb, M, N, K, A, lda, B, ldb, bias, C, ldc, copies.empty() ? nullptr : copies.data());
+}
+
 // An error of K roundings of the sum of absolute terms at most, and what lies between the rows of the result stays. Rows
 // lie `gap` elements farther apart than they are long.
 template <class T>
@@ -26,7 +34,7 @@ void expect_product(const kernels::Table<T>& table, bool ta, bool tb, long M, lo
   const auto bias = test::normal<T>(0, 1, static_cast<std::size_t>(N), 3);
   const bool biased = K % 3 != 0;
   std::vector<T> C(size(M, ldc) + 1, 77);
-  table.matmul(ta, tb, M, N, K, A.data(), lda, B.data(), ldb, biased ? bias.data() : nullptr, C.data(), ldc);
+  multiply(table, ta, tb, M, N, K, A.data(), lda, B.data(), ldb, biased ? bias.data() : nullptr, C.data(), ldc);
   for (long i = 0; i < M; ++i) {
     for (long j = 0; j < N; ++j) {
       long double sum = biased ? static_cast<long double>(bias[static_cast<std::size_t>(j)]) : 0, terms = std::abs(sum);
@@ -91,21 +99,27 @@ TYPED_TEST(MatmulKernel, HasTheSameBitsInEveryTile) {
   }
   for (const auto& table : test::instruction_sets<TypeParam>()) {
     std::vector<TypeParam> together(M * N), row(N), column(M);
-    table.matmul(false, false, M, N, K, A.data(), K, B.data(), N, nullptr, together.data(), N);
+    multiply<TypeParam>(table, false, false, M, N, K, A.data(), K, B.data(), N, nullptr, together.data(), N);
     for (std::size_t i = 0; i < M; ++i) {
-      table.matmul(false, true, 1, N, K, A.data() + i * K, K, transposed.data(), K, nullptr, row.data(), N);
+      multiply<TypeParam>(table, false, true, 1, N, K, A.data() + i * K, K, transposed.data(), K, nullptr, row.data(),
+                          N);
       EXPECT_TRUE(std::equal(row.begin(), row.end(), together.begin() + static_cast<long>(i * N)))
           << table.instruction_set << ", row " << i;
     }
     for (std::size_t n = 0; n < N; ++n) {
-      table.matmul(false, true, M, 1, K, A.data(), K, transposed.data() + n * K, K, nullptr, column.data(), 1);
+      multiply<TypeParam>(table, false, true, M, 1, K, A.data(), K, transposed.data() + n * K, K, nullptr,
+                          column.data(), 1);
       for (std::size_t i = 0; i < M; ++i) ASSERT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
-      table.matmul(true, false, M, 1, K, transposed_a.data(), M, B.data() + n, N, nullptr, column.data(), 1);
+      multiply<TypeParam>(table, true, false, M, 1, K, transposed_a.data(), M, B.data() + n, N, nullptr, column.data(),
+                          1);
       for (std::size_t i = 0; i < M; ++i) ASSERT_EQ(column[i], together[i * N + n]) << table.instruction_set << n;
     }
     std::vector<TypeParam> of_transpose(M * N);
-    table.matmul(true, false, M, N, K, transposed_a.data(), M, B.data(), N, nullptr, of_transpose.data(), N);
+    multiply<TypeParam>(table, true, false, M, N, K, transposed_a.data(), M, B.data(), N, nullptr, of_transpose.data(),
+                        N);
     EXPECT_EQ(of_transpose, together) << table.instruction_set;
+    table.matmul(true, false, M, N, K, transposed_a.data(), M, B.data(), N, nullptr, of_transpose.data(), N, nullptr);
+    EXPECT_EQ(of_transpose, together) << table.instruction_set << " without copies";
   }
 }
 
