@@ -40,12 +40,15 @@ struct alignas(64) Slice {
 
 XTGRAD_INLINE long least(long a, long b) { return a < b ? a : b; }
 
-// Calls body<U>(registers, first row, rows, channel) for U registers' worth of channels and `group` rows at a time.
-template <class Body> XTGRAD_INLINE void for_each_group(long m, long group, long width, Body body) {
+// Calls body<U>(registers, first row, rows, channel) for U registers' worth of channels and `group` rows at a time; U is at
+// most `Most`: 4 where two arrays and their constants fit the registers, otherwise 2.
+template <unsigned long Most, class Body> XTGRAD_INLINE void for_each_group(long m, long group, long width, Body body) {
   constexpr long kWide = 2 * D::size;
   for (long first = 0; first < m; first += group) {
     const long rows = least(group, m - first);
     long c = 0;
+    if constexpr (Most == 4)
+      for (; c + 2 * kWide <= width; c += 2 * kWide) body.template operator()<4>(Whole(), first, rows, c);
     for (; c + kWide <= width; c += kWide) body.template operator()<2>(Whole(), first, rows, c);
     for (; c + D::size <= width; c += D::size) body.template operator()<1>(Whole(), first, rows, c);
     if (c < width) body.template operator()<1>(Part{width - c}, first, rows, c);
@@ -63,7 +66,8 @@ template <class Body> XTGRAD_INLINE void for_each_register(long from, long L, Bo
 }
 
 // a += sum(u), b += sum(u * v) over the rows, with term(registers, position, channels, u, v).
-template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double* a, double* b, const Term& term) {
+template <unsigned long Most, class Term>
+XTGRAD_INLINE void sum_pairs(Extent e, long width, double* a, double* b, const Term& term) {
   const auto sum_group = [&]<unsigned long U>(auto registers, long first, long rows, long c)
       __attribute__((always_inline)) {
     D sum_a[U], sum_b[U];
@@ -87,7 +91,7 @@ template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double*
       registers.keep(registers.lanes(b + i) + sum_b[k], b + i);
     }
   };
-  if (e.L == 1) return for_each_group(e.last - e.first, kGroup, width, sum_group);
+  if (e.L == 1) return for_each_group<Most>(e.last - e.first, kGroup, width, sum_group);
   for_each_run(e, width, [&](long from, long c) {
     D sum_a(0), sum_b(0);
     for_each_register(
@@ -107,7 +111,8 @@ template <class Term> XTGRAD_INLINE void sum_pairs(Extent e, long width, double*
 template <class T> XTGRAD_INLINE T* begin(T* array, Extent e, long c0) { return array + (e.first * e.C + c0) * e.L; }
 
 // to = value(registers, position, channels) for every row.
-template <class T, class Value> XTGRAD_INLINE void map(Extent e, long c0, long width, T* array, const Value& value) {
+template <unsigned long Most, class T, class Value>
+XTGRAD_INLINE void map(Extent e, long c0, long width, T* array, const Value& value) {
   T* const to = begin(array, e, c0);
   const auto put = [&](auto registers, long position, auto channels) __attribute__((always_inline)) {
     registers.store(value(registers, position, channels), to + position);
@@ -118,7 +123,7 @@ template <class T, class Value> XTGRAD_INLINE void map(Extent e, long c0, long w
       for (long i = c; i < c + static_cast<long>(U) * D::size; i += D::size) put(registers, n * e.C + i, Across{i});
   };
   const long m = e.last - e.first;
-  if (e.L == 1) return for_each_group(m, m * width <= kFew ? m : kMapGroup, width, put_group);
+  if (e.L == 1) return for_each_group<Most>(m, m * width <= kFew ? m : kMapGroup, width, put_group);
   for_each_run(e, width, [&](long from, long c) {
     for_each_register(from, e.L, [&](auto registers, long position) { put(registers, position, Along{c}); });
   });
@@ -154,8 +159,8 @@ template <class Body> XTGRAD_INLINE void for_each_slice(Extent e, Body body) {
 template <class T> void batch_moments(Extent e, const T* x, const double* shift, double* sum, double* squares) {
   for_each_slice(e, [=](long c0, long width) {
     const Centred<T> deviation(x, e, c0, width, of(shift, c0));
-    sum_pairs(e, width, sum + c0, squares + c0,
-              [&](auto registers, long p, auto c, D& u, D& v) { u = v = deviation(registers, p, c); });
+    sum_pairs<4>(e, width, sum + c0, squares + c0,
+                 [&](auto registers, long p, auto c, D& u, D& v) { u = v = deviation(registers, p, c); });
   });
 }
 
@@ -171,8 +176,8 @@ template <class T> void batch_norm(Extent e, const T* x, Channels stats, const T
     const Slice bias(width, [&](long c) {
       return value_or(beta, c0 + c, 0) - stats.rest[c0 + c] * (infinite(c) ? 0 : scale.at[c]);
     });
-    map(e, c0, width, y,
-        [&](auto registers, long p, auto c) { return fma(centred(registers, p, c), scale(c), bias(c)); });
+    map<4>(e, c0, width, y,
+           [&](auto registers, long p, auto c) { return fma(centred(registers, p, c), scale(c), bias(c)); });
   });
 }
 
@@ -182,7 +187,7 @@ void batch_norm_sums(Extent e, const T* x, const T* dy, Channels stats, double* 
     const Centred<T> centred(x, e, c0, width, of(stats.mean, c0));
     const T* const rows = begin(dy, e, c0);
     double *const plain = sum_dy + c0, *const weighted = sum_dy_xhat + c0;
-    sum_pairs(e, width, plain, weighted, [&](auto registers, long p, auto c, D& u, D& v) {
+    sum_pairs<2>(e, width, plain, weighted, [&](auto registers, long p, auto c, D& u, D& v) {
       u = registers.load(rows + p);
       v = centred(registers, p, c);
     });
@@ -204,7 +209,7 @@ void batch_norm_dx(Extent e, const T* x, const T* dy, Channels stats, const T* g
                      [&](long c) { return -scale.at[c] * (stats.inv_std[c0 + c] * (sum_dy_xhat[c0 + c] / count)); });
     const Slice constant(
         width, [&](long c) { return -scale.at[c] * (sum_dy[c0 + c] / count) - stats.rest[c0 + c] * of_x.at[c]; });
-    map(e, c0, width, dx, [&](auto registers, long p, auto c) {
+    map<2>(e, c0, width, dx, [&](auto registers, long p, auto c) {
       return fma(registers.load(rows + p), scale(c), fma(centred(registers, p, c), of_x(c), constant(c)));
     });
   });
@@ -217,7 +222,7 @@ void batch_norm_ddx(Extent e, const T* x, const T* dy, const T* ggx, Channels st
         ggx_centred(ggx, e, c0, width, of(k.mean_ggx, c0));
     const Slice of_x(width, of(k.x, c0)), of_dy(width, of(k.dy, c0)), of_ggx(width, of(k.ggx, c0));
     const Slice constant(width, [&](long c) { return -stats.rest[c0 + c] * of_x.at[c]; });
-    map(e, c0, width, d, [&](auto registers, long p, auto c) {
+    map<2>(e, c0, width, d, [&](auto registers, long p, auto c) {
       const D of_gradients = fma(dy_centred(registers, p, c), of_dy(c), ggx_centred(registers, p, c) * of_ggx(c));
       return fma(centred(registers, p, c), of_x(c), of_gradients + constant(c));
     });

@@ -74,10 +74,10 @@ template <class T> void BatchNorm1d<T>::commit(const Moments& batch) {
   const double count = static_cast<double>(batch.count), unbiased = count - 1;
   const double *const mu = batch.mean.data(), *const m2 = batch.m2.data();
   if (options_.non_finite == NonFinite::skip) {
-    bool finite = true;
+    std::size_t finite = 0;  // counted, so that channels go through side by side
     for (std::size_t c = 0; c < C_; ++c)
-      finite &= std::isfinite(static_cast<T>(mu[c]) + 0 * static_cast<T>(m2[c] / unbiased));  // 0 * inf is NaN
-    if (!finite) return static_cast<void>(++skipped_batches_);
+      finite += std::isfinite(static_cast<T>(mu[c]) + 0 * static_cast<T>(m2[c] / unbiased));  // 0 * inf is NaN
+    if (finite < C_) return static_cast<void>(++skipped_batches_);
   }
   const double n = static_cast<double>(++num_batches_tracked_);
   double a = options_.momentum.value_or(1 / n);
